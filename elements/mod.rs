@@ -1,0 +1,11 @@
+//! The GStreamer side: elements, pads, caps. No QUIC here.
+
+pub mod moqsink;
+pub mod moqsrc;
+pub mod relay_bridge;
+
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
+    moqsink::register(plugin)?;
+    moqsrc::register(plugin)?;
+    relay_bridge::register(plugin)
+}

@@ -1,0 +1,1 @@
+//! Catalogs, containers and codec strings. Pure: no sockets, no clocks, no GStreamer.

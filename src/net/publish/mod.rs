@@ -1,0 +1,1 @@
+//! Writing broadcasts, tracks and groups.

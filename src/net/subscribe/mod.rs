@@ -1,0 +1,1 @@
+//! Finding broadcasts and reading tracks and groups.

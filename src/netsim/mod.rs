@@ -1,0 +1,1 @@
+//! A UDP path emulator in user space.

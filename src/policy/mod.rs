@@ -1,0 +1,1 @@
+//! Timing and loss decisions. Pure: time is an argument.
