@@ -1,1 +1,5 @@
+//! From a URL to a transport session: URL rules, TLS, endpoints, dialling and listening.
 
+mod adapter;
+
+pub use adapter::Session;
