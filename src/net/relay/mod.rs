@@ -32,6 +32,7 @@ use super::{
     transport::{
         certificate::{Certificate, Resolver, local_names},
         listen::{self, Bound, ServerTransport},
+        versions,
     },
 };
 use crate::runtime;
@@ -73,7 +74,7 @@ impl Relay {
             None => Certificate::development(local_names(), SystemTime::now())?,
         };
         let resolver = Arc::new(Resolver::new(certificate));
-        let versions = session::versions();
+        let versions = versions::select(&[], versions::Family::All)?;
         let quic = listen::quic_config(
             resolver.clone(),
             &versions.alpns(),
