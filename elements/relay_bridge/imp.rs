@@ -24,7 +24,11 @@ use crate::net::{
 const STOP_LIMIT: Duration = Duration::from_millis(480);
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("moqrelay", gst::DebugColorFlags::empty(), Some("Media over QUIC relay"))
+    gst::DebugCategory::new(
+        "moqrelay",
+        gst::DebugColorFlags::empty(),
+        Some("Media over QUIC relay"),
+    )
 });
 
 #[derive(Default)]
@@ -57,7 +61,9 @@ impl ObjectImpl for RelayBridge {
                  * A peer connected. Emitted, like all signals here, from a thread that neither streams nor serves
                  * the network; it may be blocked.
                  */
-                glib::subclass::Signal::builder("session-added").param_types([structure]).build(),
+                glib::subclass::Signal::builder("session-added")
+                    .param_types([structure])
+                    .build(),
                 /*
                  * GstRelayBridge::session-removed:
                  * @session: as in #GstRelayBridge::session-added
@@ -70,12 +76,16 @@ impl ObjectImpl for RelayBridge {
                  * GstRelayBridge::broadcast-added:
                  * @name: the broadcast that is announced, from the relay's root
                  */
-                glib::subclass::Signal::builder("broadcast-added").param_types([String::static_type()]).build(),
+                glib::subclass::Signal::builder("broadcast-added")
+                    .param_types([String::static_type()])
+                    .build(),
                 /*
                  * GstRelayBridge::broadcast-removed:
                  * @name: the broadcast that is not announced any more
                  */
-                glib::subclass::Signal::builder("broadcast-removed").param_types([String::static_type()]).build(),
+                glib::subclass::Signal::builder("broadcast-removed")
+                    .param_types([String::static_type()])
+                    .build(),
             ]
         });
         &SIGNALS
@@ -88,10 +98,20 @@ impl ObjectImpl for RelayBridge {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "bound-url" => self.relay.lock().as_ref().map(Relay::url).to_value(),
-            "certificate-fingerprint" => self.relay.lock().as_ref().map(Relay::fingerprint).to_value(),
+            "certificate-fingerprint" => self
+                .relay
+                .lock()
+                .as_ref()
+                .map(Relay::fingerprint)
+                .to_value(),
             "stats" => {
                 let stats = self.relay.lock().as_ref().map(Relay::stats);
-                stats.map_or_else(|| gst::Structure::new_empty(structures::STATS), |s| structures::stats(&s)).to_value()
+                stats
+                    .map_or_else(
+                        || gst::Structure::new_empty(structures::STATS),
+                        |s| structures::stats(&s),
+                    )
+                    .to_value()
             }
             name => self.settings.lock().get(name),
         }
@@ -136,12 +156,17 @@ impl ElementImpl for RelayBridge {
 impl RelayBridge {
     fn validate(&self) -> Result<(), gst::StateChangeError> {
         let settings = self.settings.lock().clone();
-        settings.config().map(|_| ()).map_err(|err| self.fail(gst::ResourceError::Settings, &err))
+        settings
+            .config()
+            .map(|_| ())
+            .map_err(|err| self.fail(gst::ResourceError::Settings, &err))
     }
 
     fn start(&self) -> Result<(), gst::StateChangeError> {
         let settings = self.settings.lock().clone();
-        let config = settings.config().map_err(|err| self.fail(gst::ResourceError::Settings, &err))?;
+        let config = settings
+            .config()
+            .map_err(|err| self.fail(gst::ResourceError::Settings, &err))?;
         let Some(config) = config else {
             gst::element_imp_warning!(
                 self,
@@ -151,14 +176,18 @@ impl RelayBridge {
             );
             return Ok(());
         };
-        let relay = Relay::start(config).map_err(|err| self.fail(gst::ResourceError::OpenReadWrite, &err))?;
+        let relay = Relay::start(config)
+            .map_err(|err| self.fail(gst::ResourceError::OpenReadWrite, &err))?;
         if let Some(events) = relay.events() {
             self.pump(events);
         }
         let message = gst::Structure::builder("relay-bridge-listening")
             .field("url", relay.url())
             .field("fingerprint", relay.fingerprint())
-            .field("addresses", gst::Array::new(relay.bound().iter().map(ToString::to_string)))
+            .field(
+                "addresses",
+                gst::Array::new(relay.bound().iter().map(ToString::to_string)),
+            )
             .build();
         gst::info!(CAT, imp = self, "listening: {message}");
         *self.relay.lock() = Some(relay);
@@ -169,9 +198,15 @@ impl RelayBridge {
     }
 
     fn stop(&self) {
-        let Some(relay) = self.relay.lock().take() else { return };
+        let Some(relay) = self.relay.lock().take() else {
+            return;
+        };
         if !relay.stop_blocking(STOP_LIMIT) {
-            gst::warning!(CAT, imp = self, "still stopping after {STOP_LIMIT:?}, in the background");
+            gst::warning!(
+                CAT,
+                imp = self,
+                "still stopping after {STOP_LIMIT:?}, in the background"
+            );
         }
         self.notify_bound();
     }
@@ -184,7 +219,9 @@ impl RelayBridge {
     /// The one error message of a failed state change.
     fn fail(&self, kind: gst::ResourceError, err: &Error) -> gst::StateChangeError {
         gst::error!(CAT, imp = self, "{err}");
-        let details = gst::Structure::builder("moq-error").field("cause", err.cause.as_str()).build();
+        let details = gst::Structure::builder("moq-error")
+            .field("cause", err.cause.as_str())
+            .build();
         gst::element_imp_error!(self, kind, ("{}", err), ["cause {}", err.cause], details: details);
         gst::StateChangeError
     }
@@ -192,14 +229,22 @@ impl RelayBridge {
     /// Emits the relay's events from a thread of their own, which ends with the relay and holds nothing.
     fn pump(&self, events: mpsc::Receiver<Event>) {
         let element = self.obj().downgrade();
-        let thread = std::thread::Builder::new().name("relay-bridge".to_owned()).spawn(move || {
-            while let Ok(event) = events.recv() {
-                let Some(element) = element.upgrade() else { return };
-                emit(&element, event);
-            }
-        });
+        let thread = std::thread::Builder::new()
+            .name("relay-bridge".to_owned())
+            .spawn(move || {
+                while let Ok(event) = events.recv() {
+                    let Some(element) = element.upgrade() else {
+                        return;
+                    };
+                    emit(&element, event);
+                }
+            });
         if let Err(err) = thread {
-            gst::warning!(CAT, imp = self, "no signals will be emitted: cannot start a thread: {err}");
+            gst::warning!(
+                CAT,
+                imp = self,
+                "no signals will be emitted: cannot start a thread: {err}"
+            );
         }
     }
 }

@@ -36,5 +36,10 @@ glib::wrapper! {
 }
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    gst::Element::register(Some(plugin), "relay-bridge", gst::Rank::NONE, RelayBridge::static_type())
+    gst::Element::register(
+        Some(plugin),
+        "relay-bridge",
+        gst::Rank::NONE,
+        RelayBridge::static_type(),
+    )
 }

@@ -28,10 +28,20 @@ impl Settings {
         let addresses = parse_addresses(self.listen.as_deref().unwrap_or_default())?;
         let mut config = RelayConfig::new(addresses);
         config.certificate = match (&self.certificate_file, &self.private_key_file) {
-            (Some(certificate), Some(key)) => Some((PathBuf::from(certificate), PathBuf::from(key))),
+            (Some(certificate), Some(key)) => {
+                Some((PathBuf::from(certificate), PathBuf::from(key)))
+            }
             (None, None) => None,
-            (Some(_), None) => return Err(settings("certificate-file is set, private-key-file is not: set both")),
-            (None, Some(_)) => return Err(settings("private-key-file is set, certificate-file is not: set both")),
+            (Some(_), None) => {
+                return Err(settings(
+                    "certificate-file is set, private-key-file is not: set both",
+                ));
+            }
+            (None, Some(_)) => {
+                return Err(settings(
+                    "private-key-file is set, certificate-file is not: set both",
+                ));
+            }
         };
         config.public_publish = words(self.public_publish.as_deref());
         config.public_subscribe = words(self.public_subscribe.as_deref());
@@ -44,7 +54,12 @@ impl Settings {
     /// Takes a value that GObject has checked against the property's type and range.
     pub fn set(&mut self, name: &str, value: &glib::Value) {
         const CHECKED: &str = "type checked by GObject";
-        let text = || value.get::<Option<String>>().expect(CHECKED).filter(|text| !text.trim().is_empty());
+        let text = || {
+            value
+                .get::<Option<String>>()
+                .expect(CHECKED)
+                .filter(|text| !text.trim().is_empty())
+        };
         match name {
             "listen" => self.listen = text(),
             "certificate-file" => self.certificate_file = text(),
@@ -58,14 +73,18 @@ impl Settings {
             "max-broadcasts-per-session" => {
                 self.limits.broadcasts_per_session = value.get::<u32>().expect(CHECKED).into();
             }
-            "max-tracks-per-session" => self.limits.tracks_per_session = value.get::<u32>().expect(CHECKED).into(),
+            "max-tracks-per-session" => {
+                self.limits.tracks_per_session = value.get::<u32>().expect(CHECKED).into()
+            }
             "setup-timeout" => {
                 let limit = Duration::from_nanos(value.get::<u64>().expect(CHECKED));
                 self.limits.handshake_timeout = limit;
                 self.limits.setup_timeout = limit;
             }
             "cache-size" => self.cache.bytes = value.get::<u64>().expect(CHECKED),
-            "cache-duration" => self.cache.age = Duration::from_nanos(value.get::<u64>().expect(CHECKED)),
+            "cache-duration" => {
+                self.cache.age = Duration::from_nanos(value.get::<u64>().expect(CHECKED))
+            }
             _ => unreachable!("no such property"),
         }
     }
@@ -218,10 +237,19 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
 });
 
 fn text(name: &'static str, nick: &'static str, blurb: &'static str) -> glib::ParamSpec {
-    glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).mutable_ready().build()
+    glib::ParamSpecString::builder(name)
+        .nick(nick)
+        .blurb(blurb)
+        .mutable_ready()
+        .build()
 }
 
-fn count(name: &'static str, nick: &'static str, blurb: &'static str, default: u32) -> glib::ParamSpec {
+fn count(
+    name: &'static str,
+    nick: &'static str,
+    blurb: &'static str,
+    default: u32,
+) -> glib::ParamSpec {
     glib::ParamSpecUInt::builder(name)
         .nick(nick)
         .blurb(blurb)
@@ -251,13 +279,18 @@ mod tests {
 
     #[test]
     fn patterns_are_separated_by_spaces_or_commas() {
-        let config = with(&[("listen", ":0"), ("public-publish", "a/**, b  c")]).config().unwrap().unwrap();
+        let config = with(&[("listen", ":0"), ("public-publish", "a/**, b  c")])
+            .config()
+            .unwrap()
+            .unwrap();
         assert_eq!(config.public_publish, ["a/**", "b", "c"]);
     }
 
     #[test]
     fn a_certificate_without_its_key_says_which_property_is_missing() {
-        let err = with(&[("listen", "127.0.0.1:0"), ("certificate-file", "x.pem")]).config().unwrap_err();
+        let err = with(&[("listen", "127.0.0.1:0"), ("certificate-file", "x.pem")])
+            .config()
+            .unwrap_err();
         assert!(err.message.contains("private-key-file"), "{err}");
         let err = with(&[("private-key-file", "x.pem")]).config().unwrap_err();
         assert!(err.message.contains("certificate-file"), "{err}");

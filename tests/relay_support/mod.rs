@@ -1,5 +1,8 @@
 //! Clients of the embedded relay, made from the protocol library alone.
 
+// Each test program uses its own part of it.
+#![allow(dead_code)]
+
 use std::{
     future::Future,
     net::SocketAddr,
@@ -115,6 +118,12 @@ pub async fn dial(
 }
 
 pub fn client_config(alpns: &[&str], fingerprint: &str) -> quinn::ClientConfig {
+    let crypto =
+        quinn::crypto::rustls::QuicClientConfig::try_from(tls_config(alpns, fingerprint)).unwrap();
+    quinn::ClientConfig::new(Arc::new(crypto))
+}
+
+pub fn tls_config(alpns: &[&str], fingerprint: &str) -> Arc<rustls::ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let pinned = Pinned {
         provider: provider.clone(),
@@ -127,9 +136,7 @@ pub fn client_config(alpns: &[&str], fingerprint: &str) -> quinn::ClientConfig {
         .with_custom_certificate_verifier(Arc::new(pinned))
         .with_no_client_auth();
     tls.alpn_protocols = alpns.iter().map(|alpn| alpn.as_bytes().to_vec()).collect();
-    quinn::ClientConfig::new(Arc::new(
-        quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap(),
-    ))
+    Arc::new(tls)
 }
 
 /// Accepts the one certificate whose fingerprint the relay tells.
@@ -192,6 +199,7 @@ impl ServerCertVerifier for Pinned {
 
 /// A broadcast of one track, written by hand.
 pub struct Published {
+    /// Held for as long as it is to be announced.
     pub broadcast: moq_net::broadcast::Producer,
     pub track: moq_net::track::Producer,
 }

@@ -97,10 +97,7 @@ impl Certificate {
         expires: Option<SystemTime>,
     ) -> Result<Self, rustls::Error> {
         let provider = tls::provider();
-        let fingerprint = chain
-            .first()
-            .map(tls::digest)
-            .unwrap_or_default();
+        let fingerprint = chain.first().map(tls::digest).unwrap_or_default();
         let key = CertifiedKey::from_der(chain, key, &provider)?;
         Ok(Self {
             key: Arc::new(key),

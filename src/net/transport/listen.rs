@@ -1,7 +1,6 @@
 //! Where a relay listens: addresses, sockets and the QUIC and TLS settings of a server.
 
 use std::{
-    collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     sync::Arc,
@@ -196,18 +195,16 @@ pub struct ServerTransport {
     pub max_incoming: usize,
 }
 
-/// The QUIC side of a server that speaks HTTP/3 and `alpns`.
+/// The QUIC side of a server that speaks HTTP/3 and `alpns`, the preferred first.
 pub fn quic_config(
     resolver: Arc<Resolver>,
     alpns: &[&str],
     transport: &ServerTransport,
 ) -> Result<quinn::ServerConfig> {
     let mut tls = tls_config(resolver)?;
-    let protocols: BTreeSet<&str> = alpns.iter().copied().chain([ALPN_WEBTRANSPORT]).collect();
-    tls.alpn_protocols = protocols
-        .into_iter()
-        .map(|alpn| alpn.as_bytes().to_vec())
-        .collect();
+    // The server's order decides what a raw QUIC client with several versions gets.
+    let protocols = [ALPN_WEBTRANSPORT].into_iter().chain(alpns.iter().copied());
+    tls.alpn_protocols = protocols.map(|alpn| alpn.as_bytes().to_vec()).collect();
     let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls).map_err(|err| {
         Error::new(
             Cause::Tls,
