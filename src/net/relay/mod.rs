@@ -95,27 +95,11 @@ impl Relay {
         let _context = runtime.enter();
         let (sender, events) = mpsc::sync_channel(EVENT_QUEUE);
         let shared = Shared::start(config, access, resolver, versions, sender, runtime);
-        let mut endpoints = Endpoints {
-            quic: Vec::new(),
-            listeners: TaskTracker::new(),
-        };
-        for Bound { address, udp, tcp } in sockets {
-            let failed = |err| {
-                Error::new(
-                    Cause::Settings,
-                    format!("cannot listen on {address}: {err}"),
-                )
-            };
-            let (endpoint, socket) = endpoint(udp, quic.clone()).map_err(failed)?;
-            endpoints
-                .listeners
-                .spawn_on(session::accept(shared.clone(), endpoint.clone()), runtime);
-            endpoints.quic.push((endpoint, socket));
-            let tcp = tokio::net::TcpListener::from_std(tcp).map_err(failed)?;
-            endpoints
-                .listeners
-                .spawn_on(web::accept(shared.clone(), tcp, https.clone()), runtime);
-        }
+        let endpoints =
+            Endpoints::open(&shared, sockets, &quic, https.as_ref()).inspect_err(|_| {
+                shared.stopping.cancel();
+                shared.ended.cancel();
+            })?;
         runtime.spawn(renew(shared.clone()));
 
         let relay = Self {
@@ -125,7 +109,7 @@ impl Relay {
             secure,
             events: Mutex::new(Some(events)),
         };
-        tracing::info!(target: "moqrelay", url = relay.url(), "listening");
+        tracing::info!(url = relay.url(), "listening");
         Ok(relay)
     }
 
@@ -214,6 +198,35 @@ impl std::fmt::Debug for Relay {
 }
 
 impl Endpoints {
+    /// Serves QUIC and HTTP on every socket. Call on the runtime.
+    fn open(
+        shared: &Arc<Shared>,
+        sockets: Vec<Bound>,
+        quic: &quinn::ServerConfig,
+        https: Option<&Arc<rustls::ServerConfig>>,
+    ) -> Result<Self> {
+        let mut open = Self {
+            quic: Vec::new(),
+            listeners: TaskTracker::new(),
+        };
+        for Bound { address, udp, tcp } in sockets {
+            let failed = |err| {
+                Error::new(
+                    Cause::Settings,
+                    format!("cannot listen on {address}: {err}"),
+                )
+            };
+            let (endpoint, socket) = endpoint(udp, quic.clone()).map_err(failed)?;
+            let tcp = tokio::net::TcpListener::from_std(tcp).map_err(failed)?;
+            open.listeners
+                .spawn(session::accept(shared.clone(), endpoint.clone()));
+            open.listeners
+                .spawn(web::accept(shared.clone(), tcp, https.cloned()));
+            open.quic.push((endpoint, socket));
+        }
+        Ok(open)
+    }
+
     async fn stop(self, shared: &Shared, limit: Duration) {
         let start = Instant::now();
         let end = start + limit;
@@ -241,7 +254,7 @@ impl Endpoints {
         shared.ended.cancel();
         self.free_ports(end.max(start + Duration::from_millis(20)))
             .await;
-        tracing::info!(target: "moqrelay", "stopped");
+        tracing::info!("stopped");
     }
 
     /// Waits until the sockets are closed, so that a relay started next finds its port free.
@@ -278,10 +291,10 @@ async fn renew(shared: Arc<Shared>) {
             () = tokio::time::sleep(RENEWAL_CHECK) => {}
         }
         match shared.resolver.renew_if_due(SystemTime::now()) {
-            Ok(true) => tracing::info!(target: "moqrelay", "renewed the development certificate"),
+            Ok(true) => tracing::info!("renewed the development certificate"),
             Ok(false) => {}
             Err(err) => {
-                tracing::warn!(target: "moqrelay", %err, "cannot renew the development certificate")
+                tracing::warn!(%err, "cannot renew the development certificate")
             }
         }
     }
