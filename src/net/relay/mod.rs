@@ -44,6 +44,12 @@ const RENEWAL_CHECK: Duration = Duration::from_secs(600);
 /// Events that wait to be fetched; later ones are lost and counted.
 const EVENT_QUEUE: usize = 4096;
 
+/// How long closed connections have at least to tell their peers.
+const CLOSING: Duration = Duration::from_millis(40);
+
+/// How long quinn's tasks have to let go of the sockets.
+const FREEING: Duration = Duration::from_millis(20);
+
 /// A running relay. Dropping it stops it without a word to its peers; [`Relay::stop`] says GOAWAY first.
 pub struct Relay {
     shared: Arc<Shared>,
@@ -250,23 +256,32 @@ impl Endpoints {
             shared.tasks.wait().await;
             self.listeners.wait().await;
         };
-        let _ = timeout_at(end, closed).await;
+        let _ = timeout_at(end.max(Instant::now() + CLOSING) - FREEING, closed).await;
         shared.ended.cancel();
-        self.free_ports(end.max(start + Duration::from_millis(20)))
-            .await;
+        self.free_ports().await;
         tracing::info!("stopped");
     }
 
-    /// Waits until the sockets are closed, so that a relay started next finds its port free.
-    async fn free_ports(self, end: Instant) {
+    /// Closes the sockets, so that a relay started next finds its port free.
+    async fn free_ports(self) {
+        for (endpoint, _) in &self.quic {
+            // Closed connections hold the socket for three probe timeouts (RFC 9000 section 10.2), which is long for
+            // one whose round trip was never measured. They get another socket: twice, because quinn keeps the one before.
+            for _ in 0..2 {
+                let spare = std::net::UdpSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)));
+                if let Err(err) = spare.and_then(|spare| endpoint.rebind(spare)) {
+                    tracing::debug!(%err, "the port stays taken until the last connection is gone");
+                }
+            }
+        }
         let sockets: Vec<_> = self.quic.into_iter().map(|(_, socket)| socket).collect();
         let free = async {
-            // quinn has no signal for it: its driver task drops the socket at its next turn.
+            // quinn has no signal for it: its tasks drop the socket at their next turn.
             while sockets.iter().any(|socket| socket.strong_count() > 0) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let _ = timeout_at(end, free).await;
+        let _ = timeout_at(Instant::now() + FREEING, free).await;
     }
 }
 
