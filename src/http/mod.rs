@@ -7,7 +7,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{Extension, Path, State},
-    http::{HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -70,9 +70,8 @@ where
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(io), service);
-    match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
-        Ok(Err(err)) => tracing::debug!(target: "moqrelay", %peer, %err, "HTTP connection failed"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(err)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
+        tracing::debug!(%peer, %err, "HTTP connection failed");
     }
 }
 
@@ -97,7 +96,7 @@ async fn announced(
     )
 }
 
-async fn not_found(State(source): State<Arc<dyn Source>>, _method: Method, _uri: Uri) -> Response {
+async fn not_found(State(source): State<Arc<dyn Source>>) -> Response {
     source.count();
     text(
         StatusCode::NOT_FOUND,

@@ -1,5 +1,8 @@
 //! Clients of the embedded relay, made from the protocol library alone.
 
+// Each test program uses its own part of it.
+#![allow(dead_code)]
+
 use std::{
     future::Future,
     net::SocketAddr,
@@ -66,14 +69,23 @@ pub async fn dial(
     path: &str,
     versions: Versions,
 ) -> Result<Peer, Failed> {
-    let address = relay.bound()[0];
+    dial_at(relay.bound()[0], &relay.fingerprint(), wire, path, versions).await
+}
+
+pub async fn dial_at(
+    address: SocketAddr,
+    fingerprint: &str,
+    wire: Wire,
+    path: &str,
+    versions: Versions,
+) -> Result<Peer, Failed> {
     let alpns = versions.alpns();
     let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let quic_alpns = match wire {
         Wire::WebTransport => vec!["h3"],
         Wire::Quic => alpns.clone(),
     };
-    let config = client_config(&quic_alpns, &relay.fingerprint());
+    let config = client_config(&quic_alpns, fingerprint);
     let quic = soon(
         "QUIC handshake",
         endpoint.connect_with(config, address, "localhost")?,
@@ -115,6 +127,12 @@ pub async fn dial(
 }
 
 pub fn client_config(alpns: &[&str], fingerprint: &str) -> quinn::ClientConfig {
+    let crypto =
+        quinn::crypto::rustls::QuicClientConfig::try_from(tls_config(alpns, fingerprint)).unwrap();
+    quinn::ClientConfig::new(Arc::new(crypto))
+}
+
+pub fn tls_config(alpns: &[&str], fingerprint: &str) -> Arc<rustls::ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let pinned = Pinned {
         provider: provider.clone(),
@@ -127,9 +145,7 @@ pub fn client_config(alpns: &[&str], fingerprint: &str) -> quinn::ClientConfig {
         .with_custom_certificate_verifier(Arc::new(pinned))
         .with_no_client_auth();
     tls.alpn_protocols = alpns.iter().map(|alpn| alpn.as_bytes().to_vec()).collect();
-    quinn::ClientConfig::new(Arc::new(
-        quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap(),
-    ))
+    Arc::new(tls)
 }
 
 /// Accepts the one certificate whose fingerprint the relay tells.
@@ -192,6 +208,7 @@ impl ServerCertVerifier for Pinned {
 
 /// A broadcast of one track, written by hand.
 pub struct Published {
+    /// Held for as long as it is to be announced.
     pub broadcast: moq_net::broadcast::Producer,
     pub track: moq_net::track::Producer,
 }

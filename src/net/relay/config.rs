@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::net::config::CongestionControl;
+use super::access::Access;
+use crate::net::{config::CongestionControl, error::Result, transport::certificate::Certificate};
 
 /// The settings of a [`Relay`](super::Relay).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,18 @@ impl RelayConfig {
             cache: Cache::default(),
             limits: Limits::default(),
         }
+    }
+
+    /// Whether a relay could start with these settings, short of binding its addresses.
+    ///
+    /// # Errors
+    /// As [`Relay::start`](super::Relay::start).
+    pub fn validate(&self) -> Result<()> {
+        Access::new(self)?;
+        if let Some((chain, key)) = &self.certificate {
+            Certificate::from_files(chain, key)?;
+        }
+        Ok(())
     }
 
     /// A relay for this machine on a free port, with every default.

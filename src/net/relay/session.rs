@@ -31,18 +31,6 @@ const MALFORMED_PATH: u32 = 0x9;
 /// How long a refused peer has to take note of it.
 const REFUSAL_LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// The protocol versions that are served: moq-lite 03 to 06 and moq-transport 14 to 22.
-pub(super) fn versions() -> moq_net::Versions {
-    let promised =
-        |version: &&moq_net::Version| !matches!(version.as_str(), "moq-lite-01" | "moq-lite-02");
-    moq_net::Versions::all()
-        .iter()
-        .filter(promised)
-        .copied()
-        .collect::<Vec<_>>()
-        .into()
-}
-
 /// Why a connection became no session.
 enum Refused {
     /// The peer, or the path to it, failed.
@@ -70,7 +58,7 @@ pub(super) async fn accept(shared: Arc<Shared>, endpoint: quinn::Endpoint) {
                 shared.tasks.spawn(serve(shared.clone(), incoming, slot));
             }
             None => {
-                tracing::warn!(target: "moqrelay", %peer, "connection refused: too many sessions");
+                tracing::warn!(%peer, "connection refused: too many sessions");
                 incoming.refuse();
             }
         }
@@ -111,11 +99,11 @@ fn refuse(shared: &Shared, peer: SocketAddr, refused: &Refused) {
     match refused {
         Refused::Handshake(err) => {
             shared.counters.failed_handshakes.add_one();
-            tracing::debug!(target: "moqrelay", %peer, err, "handshake failed");
+            tracing::debug!(%peer, err, "handshake failed");
         }
         Refused::Access(reason) => {
             shared.counters.refused_access.add_one();
-            tracing::warn!(target: "moqrelay", %peer, reason, "session refused");
+            tracing::warn!(%peer, reason, "session refused");
         }
     }
 }

@@ -11,12 +11,12 @@ use std::{
 
 use parking_lot::RwLock;
 use rustls::{
-    crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
+use super::tls;
 use crate::net::error::{Cause, Error, Result};
 
 /// How long a development certificate is valid. Browsers accept a certificate pinned by its hash
@@ -29,11 +29,6 @@ pub const RENEW_BEFORE: Duration = Duration::from_secs(6 * 24 * 3600);
 
 /// A development certificate is valid from this long before it was made, for clients whose clock is late.
 const BACKDATED: Duration = Duration::from_secs(3600);
-
-/// The crypto library, passed explicitly everywhere: the process default belongs to the application.
-pub(in crate::net) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
-}
 
 /// A certificate chain with its key, ready to sign.
 #[derive(Clone)]
@@ -101,11 +96,8 @@ impl Certificate {
         key: PrivateKeyDer<'static>,
         expires: Option<SystemTime>,
     ) -> Result<Self, rustls::Error> {
-        let provider = provider();
-        let fingerprint = chain
-            .first()
-            .map(|leaf| sha256(&provider, leaf))
-            .unwrap_or_default();
+        let provider = tls::provider();
+        let fingerprint = chain.first().map(tls::digest).unwrap_or_default();
         let key = CertifiedKey::from_der(chain, key, &provider)?;
         Ok(Self {
             key: Arc::new(key),
@@ -146,14 +138,6 @@ impl fmt::Debug for Certificate {
             .field("expires", &self.expires)
             .finish_non_exhaustive()
     }
-}
-
-/// SHA-256 of a certificate in DER form.
-fn sha256(provider: &Arc<CryptoProvider>, leaf: &CertificateDer<'_>) -> [u8; 32] {
-    let digest = web_transport_quinn::crypto::sha256(provider, leaf);
-    let mut out = [0; 32];
-    out.copy_from_slice(&digest.as_ref()[..32]);
-    out
 }
 
 fn subject_alt_name(name: String) -> Option<rcgen::SanType> {

@@ -1,17 +1,16 @@
 //! Where a relay listens: addresses, sockets and the QUIC and TLS settings of a server.
 
 use std::{
-    collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     sync::Arc,
     time::Duration,
 };
 
-use quinn::{IdleTimeout, VarInt, congestion};
+use quinn::{IdleTimeout, congestion};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::certificate::{Resolver, provider};
+use super::{certificate::Resolver, endpoint, tls};
 use crate::net::{
     config::CongestionControl,
     error::{Cause, Error, Result},
@@ -25,9 +24,6 @@ const PORT_ATTEMPTS: usize = 16;
 
 /// What the kernel is asked to buffer for a UDP socket; it gives what it allows.
 const SOCKET_BUFFER: usize = 8 << 20;
-
-/// Peers that ask for more streams at once wait for one to end.
-const CONCURRENT_STREAMS: u32 = 4096;
 
 /// Reads addresses separated by spaces or commas: `127.0.0.1:4443`, `[::1]:4443`, `localhost:4443` (both of these),
 /// `:4443` (every address, IPv6 and IPv4). Names other than `localhost` are refused: which of a host's addresses
@@ -185,6 +181,10 @@ fn explain(address: SocketAddr, err: &io::Error) -> Error {
     )
 }
 
+/// What may wait to be sent, or acknowledged, on one connection: 1 Gbit/s over 100 ms, and what one slow subscriber
+/// can cost in memory.
+const SEND_WINDOW: u64 = 16 << 20;
+
 /// What the transport of a server is made from.
 #[derive(Debug, Clone)]
 pub struct ServerTransport {
@@ -195,18 +195,16 @@ pub struct ServerTransport {
     pub max_incoming: usize,
 }
 
-/// The QUIC side of a server that speaks HTTP/3 and `alpns`.
+/// The QUIC side of a server that speaks HTTP/3 and `alpns`, the preferred first.
 pub fn quic_config(
     resolver: Arc<Resolver>,
     alpns: &[&str],
     transport: &ServerTransport,
 ) -> Result<quinn::ServerConfig> {
     let mut tls = tls_config(resolver)?;
-    let protocols: BTreeSet<&str> = alpns.iter().copied().chain([ALPN_WEBTRANSPORT]).collect();
-    tls.alpn_protocols = protocols
-        .into_iter()
-        .map(|alpn| alpn.as_bytes().to_vec())
-        .collect();
+    // The server's order decides what a raw QUIC client with several versions gets.
+    let protocols = [ALPN_WEBTRANSPORT].into_iter().chain(alpns.iter().copied());
+    tls.alpn_protocols = protocols.map(|alpn| alpn.as_bytes().to_vec()).collect();
     let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls).map_err(|err| {
         Error::new(
             Cause::Tls,
@@ -227,7 +225,7 @@ pub fn https_config(resolver: Arc<Resolver>) -> Result<Arc<rustls::ServerConfig>
 }
 
 fn tls_config(resolver: Arc<Resolver>) -> Result<rustls::ServerConfig> {
-    Ok(rustls::ServerConfig::builder_with_provider(provider())
+    Ok(rustls::ServerConfig::builder_with_provider(tls::provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|err| Error::new(Cause::Tls, format!("TLS 1.3 is not available: {err}")))?
         .with_no_client_auth()
@@ -237,15 +235,11 @@ fn tls_config(resolver: Arc<Resolver>) -> Result<rustls::ServerConfig> {
 fn transport_config(settings: &ServerTransport) -> Result<quinn::TransportConfig> {
     let idle = IdleTimeout::try_from(settings.idle_timeout)
         .map_err(|_| Error::new(Cause::Settings, "the idle timeout is too long"))?;
-    let mut config = quinn::TransportConfig::default();
+    let mut config = endpoint::base();
     config
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(Some(settings.keep_alive_interval))
-        .max_concurrent_bidi_streams(CONCURRENT_STREAMS.into())
-        .max_concurrent_uni_streams(CONCURRENT_STREAMS.into())
-        .stream_receive_window(VarInt::from_u32(16 << 20))
-        .receive_window(VarInt::from_u32(64 << 20))
-        .send_window(64 << 20)
+        .send_window(SEND_WINDOW)
         .congestion_controller_factory(match settings.congestion_control {
             CongestionControl::Cubic => Arc::new(congestion::CubicConfig::default()) as Arc<_>,
             CongestionControl::NewReno => Arc::new(congestion::NewRenoConfig::default()),
