@@ -1,5 +1,6 @@
 //! The GStreamer side: elements, pads, caps. No QUIC here.
 
+pub mod caps;
 pub mod connection;
 mod log;
 pub mod moqsink;

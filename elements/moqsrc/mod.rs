@@ -1,3 +1,43 @@
-pub(crate) fn register(_plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
-    Ok(())
+//! `moqsrc`: plays a broadcast as a live source.
+
+mod imp;
+mod session;
+mod slot;
+mod stats;
+mod streams;
+mod track_src;
+
+use gst::{glib, prelude::*};
+
+use crate::net::subscribe::Start;
+
+glib::wrapper! {
+    /// Plays a MoQ broadcast: one `video_%u` or `audio_%u` pad for each track of its catalog.
+    pub struct MoqSrc(ObjectSubclass<imp::MoqSrc>) @extends gst::Bin, gst::Element, gst::Object, @implements gst::ChildProxy;
+}
+
+/// Where playing begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[repr(u32)]
+#[enum_type(name = "GstMoqSrcStart")]
+pub enum MoqSrcStart {
+    #[default]
+    #[enum_value(name = "At the live edge, whenever in a group that is: what precedes it is only decoded", nick = "live")]
+    Live = 0,
+    #[enum_value(name = "With the next video group, so that a recording begins with a key frame", nick = "next-group")]
+    NextGroup = 1,
+}
+
+impl From<MoqSrcStart> for Start {
+    fn from(start: MoqSrcStart) -> Self {
+        match start {
+            MoqSrcStart::Live => Self::Live,
+            MoqSrcStart::NextGroup => Self::NextGroup,
+        }
+    }
+}
+
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    MoqSrcStart::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    gst::Element::register(Some(plugin), "moqsrc", gst::Rank::NONE, MoqSrc::static_type())
 }

@@ -6,12 +6,14 @@
 
 mod changes;
 pub mod hang;
+mod rendition;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 pub use changes::{Changes, TrackRef};
+pub use rendition::Rendition;
 
 /// Most renditions that one catalog may list, all kinds together; peers reject a catalog that lists more.
 pub const MAX_RENDITIONS: usize = 64;

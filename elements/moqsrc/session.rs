@@ -1,0 +1,283 @@
+//! What exists while a moqsrc is at least PAUSED: the player, and the pads of the broadcast's tracks.
+//!
+//! Pads are made and removed in the element's event thread only. `state` is never held while GStreamer is called; `stopping`
+//! is looked at again after each step that let go of it, because the application may stop the element from `pad-added`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use gst::{prelude::*, subclass::prelude::*};
+use parking_lot::Mutex;
+
+use super::{
+    MoqSrc,
+    slot::{Slot, SlotConfig},
+    streams::{self, Entry, Kind, Selection},
+};
+use crate::{
+    media::catalog::Catalog,
+    net::{
+        error::{Cause, Error},
+        session::Connection,
+        subscribe::Player,
+    },
+};
+
+pub(super) struct Session {
+    pub connection: Connection,
+    pub player: Arc<Player>,
+    source_id: String,
+    group_id: gst::GroupId,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    latency: gst::ClockTime,
+    entries: Vec<Entry>,
+    /// By track name.
+    slots: BTreeMap<String, Slot>,
+    pads_made: BTreeMap<Kind, u32>,
+    selection: Selection,
+    complete: bool,
+    stopping: bool,
+}
+
+impl Session {
+    pub(super) fn new(connection: Connection, player: Player, source_id: String, latency: gst::ClockTime) -> Self {
+        Self {
+            connection,
+            player: Arc::new(player),
+            source_id,
+            group_id: gst::GroupId::next(),
+            state: Mutex::new(State { latency, ..State::default() }),
+        }
+    }
+
+    /// While not playing nothing is subscribed and nothing waits.
+    pub(super) fn set_playing(&self, playing: bool) {
+        self.player.set_playing(playing);
+        if !playing {
+            for (_, slot) in self.slots() {
+                slot.queue.clear();
+            }
+        }
+    }
+
+    /// No further pads from here on.
+    pub(super) fn set_stopping(&self) {
+        self.state.lock().stopping = true;
+    }
+
+    pub(super) fn set_latency(&self, latency: gst::ClockTime) {
+        let slots = {
+            let mut state = self.state.lock();
+            state.latency = latency;
+            state.slots.values().cloned().collect::<Vec<_>>()
+        };
+        for slot in slots {
+            slot.src.set_latency(latency);
+        }
+        self.player.set_latency(i64::try_from(latency.nseconds()).unwrap_or(i64::MAX / 4));
+    }
+
+    pub(super) fn slots(&self) -> Vec<(String, Slot)> {
+        let state = self.state.lock();
+        state.slots.iter().map(|(track, slot)| (track.clone(), slot.clone())).collect()
+    }
+
+    /// Makes the element's pads those of the catalog.
+    pub(super) fn take_catalog(&self, element: &MoqSrc, catalog: &Catalog) {
+        let (entries, refused) = streams::entries(catalog, &self.source_id);
+        for (track, reason) in refused {
+            element.imp().warn(&Error::new(Cause::Codec, format!("the track '{track}' cannot be played: {reason}")));
+        }
+        let changed = {
+            let mut state = self.state.lock();
+            let same = |a: &Entry, b: &Entry| a.track == b.track && a.rendition == b.rendition;
+            let changed = state.entries.len() != entries.len()
+                || state.entries.iter().zip(&entries).any(|(old, new)| !same(old, new));
+            state.adopt(entries);
+            changed
+        };
+        if changed {
+            self.post_collection(element);
+        }
+        self.fill_slots(element);
+    }
+
+    /// Takes the application's choice.
+    pub(super) fn select(&self, element: &MoqSrc, stream_ids: Vec<String>) {
+        let deselected = {
+            let mut state = self.state.lock();
+            state.selection = Selection::of(stream_ids);
+            state.take_deselected()
+        };
+        for slot in deselected {
+            let pad = slot.pad.clone();
+            slot.dispose(element.upcast_ref());
+            pad.push_event(gst::event::Eos::new());
+            let _ = element.remove_pad(&pad);
+        }
+        self.fill_slots(element);
+    }
+
+    /// Takes every pad away. Called when the sources are stopped.
+    pub(super) fn remove_slots(&self, element: &MoqSrc) {
+        let slots = std::mem::take(&mut self.state.lock().slots);
+        for slot in slots.into_values() {
+            slot.dispose(element.upcast_ref());
+            let _ = element.remove_pad(&slot.pad);
+        }
+    }
+
+    fn post_collection(&self, element: &MoqSrc) {
+        let collection = {
+            let state = self.state.lock();
+            streams::collection(&self.source_id, &state.entries)
+        };
+        let message = gst::message::StreamCollection::builder(&collection).src(element).build();
+        let _ = element.post_message(message);
+    }
+
+    /// Makes a pad for each selected track that has none, then says that there are no more.
+    fn fill_slots(&self, element: &MoqSrc) {
+        let missing: Vec<Entry> = {
+            let state = self.state.lock();
+            state
+                .entries
+                .iter()
+                .filter(|entry| state.selection.has(entry) && !state.slots.contains_key(&entry.track))
+                .cloned()
+                .collect()
+        };
+        for entry in &missing {
+            if !self.add_slot(element, entry) {
+                return;
+            }
+        }
+        let first = {
+            let mut state = self.state.lock();
+            !state.stopping && !std::mem::replace(&mut state.complete, true)
+        };
+        if first {
+            element.no_more_pads();
+        }
+        if first || !missing.is_empty() {
+            self.post_selected(element);
+        }
+    }
+
+    fn post_selected(&self, element: &MoqSrc) {
+        let (collection, selected) = {
+            let state = self.state.lock();
+            let selected: Vec<_> = state
+                .entries
+                .iter()
+                .filter(|entry| state.slots.contains_key(&entry.track))
+                .map(|entry| entry.stream.clone())
+                .collect();
+            (streams::collection(&self.source_id, &state.entries), selected)
+        };
+        let message = gst::message::StreamsSelected::builder(&collection)
+            .streams(selected)
+            .src(element)
+            .build();
+        let _ = element.post_message(message);
+    }
+
+    /// False when the element is being stopped.
+    fn add_slot(&self, element: &MoqSrc, entry: &Entry) -> bool {
+        let (index, latency) = {
+            let mut state = self.state.lock();
+            if state.stopping {
+                return false;
+            }
+            let made = state.pads_made.entry(entry.kind).or_default();
+            let index = *made;
+            *made += 1;
+            (index, state.latency)
+        };
+        let template = element
+            .pad_template(entry.kind.template())
+            .expect("every kind has its template");
+        let slot = Slot::new(
+            element.upcast_ref(),
+            SlotConfig {
+                pad_name: &entry.kind.pad_name(index),
+                template: &template,
+                track: &entry.track,
+                kind: entry.kind,
+                rendition: &entry.rendition,
+                stream: &entry.stream,
+                group_id: self.group_id,
+                latency,
+                player: &self.player,
+            },
+        );
+        let slot = match slot {
+            Ok(slot) => slot,
+            Err(err) => {
+                element.imp().warn(&Error::new(Cause::Codec, format!("no pad for the track '{}': {err}", entry.track)));
+                return true;
+            }
+        };
+        if !self.keep(entry, &slot) {
+            slot.dispose(element.upcast_ref());
+            return false;
+        }
+        let started = element.add_pad(&slot.pad).is_ok() && slot.src.sync_state_with_parent().is_ok();
+        if self.state.lock().stopping {
+            // The state change may have passed this source by.
+            slot.dispose(element.upcast_ref());
+            return false;
+        }
+        if !started {
+            element.imp().warn(&Error::new(Cause::Codec, format!("the pad for the track '{}' did not start", entry.track)));
+        }
+        true
+    }
+
+    fn keep(&self, entry: &Entry, slot: &Slot) -> bool {
+        let mut state = self.state.lock();
+        if !state.stopping {
+            state.slots.insert(entry.track.clone(), slot.clone());
+        }
+        !state.stopping
+    }
+}
+
+impl State {
+    /// Takes the new entries. A pad whose track is gone goes on with a new track of its kind, as after a restart of the publisher
+    /// under other names; without one it stays and waits.
+    fn adopt(&mut self, entries: Vec<Entry>) {
+        let gone: Vec<String> = self
+            .slots
+            .keys()
+            .filter(|track| !entries.iter().any(|entry| entry.track == **track))
+            .cloned()
+            .collect();
+        let mut fresh: Vec<&Entry> = entries.iter().filter(|entry| !self.slots.contains_key(&entry.track)).collect();
+        for track in gone {
+            let kind = self.slots[&track].kind;
+            let Some(at) = fresh.iter().position(|entry| entry.kind == kind) else {
+                continue;
+            };
+            let heir = fresh.remove(at);
+            if let Some(slot) = self.slots.remove(&track) {
+                slot.demand.rename(&heir.track);
+                self.slots.insert(heir.track.clone(), slot);
+            }
+        }
+        self.entries = entries;
+    }
+
+    fn take_deselected(&mut self) -> Vec<Slot> {
+        let tracks: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|entry| !self.selection.has(entry))
+            .map(|entry| entry.track.clone())
+            .collect();
+        tracks.iter().filter_map(|track| self.slots.remove(track)).collect()
+    }
+}

@@ -1,0 +1,175 @@
+//! One track of the broadcast as a pad: the private source, the ghost pad and whether anybody wants its data.
+
+use std::sync::{Arc, Weak};
+
+use gst::{glib, prelude::*};
+use parking_lot::Mutex;
+
+use super::{
+    streams::{Kind, caps_of},
+    track_src::{Queue, TrackSrc},
+};
+use crate::{
+    media::catalog::Rendition,
+    net::subscribe::{Player, TrackQueue},
+};
+
+/// A pad's queue never holds more than this.
+const MAX_QUEUE_BYTES: usize = 64 << 20;
+
+/// Longest span of media that may wait before the player says how much it should be.
+const INITIAL_SPAN: i64 = 2_000_000_000;
+
+/// Decides whether the track is subscribed: it is while the pad is linked and its peer takes what is pushed.
+///
+/// Its lock is taken last and nothing is called under it but the player's command channel, which never blocks.
+pub(super) struct Demand {
+    player: Weak<Player>,
+    track: Mutex<DemandState>,
+    queue: Queue,
+}
+
+struct DemandState {
+    name: String,
+    linked: bool,
+    enabled: bool,
+}
+
+impl Demand {
+    fn new(player: &Arc<Player>, name: &str, queue: Queue) -> Arc<Self> {
+        Arc::new(Self {
+            player: Arc::downgrade(player),
+            track: Mutex::new(DemandState { name: name.to_owned(), linked: false, enabled: false }),
+            queue,
+        })
+    }
+
+    pub(super) fn set_linked(&self, linked: bool) {
+        let mut state = self.track.lock();
+        state.linked = linked;
+        self.apply(&mut state);
+    }
+
+    /// The publisher calls the track by another name now.
+    pub(super) fn rename(&self, name: &str) {
+        let mut state = self.track.lock();
+        if state.name != name {
+            let linked = std::mem::replace(&mut state.linked, false);
+            self.apply(&mut state);
+            name.clone_into(&mut state.name);
+            state.linked = linked;
+            self.apply(&mut state);
+        }
+    }
+
+    fn apply(&self, state: &mut DemandState) {
+        let Some(player) = self.player.upgrade() else {
+            return;
+        };
+        if state.linked != state.enabled {
+            state.enabled = state.linked;
+            if state.enabled {
+                player.enable(&state.name, self.queue.clone());
+            } else {
+                player.disable(&state.name);
+            }
+        }
+    }
+}
+
+/// A pad and what stands behind it.
+#[derive(Clone)]
+pub(super) struct Slot {
+    pub kind: Kind,
+    pub pad: gst::GhostPad,
+    pub src: TrackSrc,
+    pub queue: Queue,
+    pub demand: Arc<Demand>,
+}
+
+/// What a slot is made from.
+pub(super) struct SlotConfig<'a> {
+    pub pad_name: &'a str,
+    pub template: &'a gst::PadTemplate,
+    pub track: &'a str,
+    pub kind: Kind,
+    pub rendition: &'a Rendition,
+    pub stream: &'a gst::Stream,
+    pub group_id: gst::GroupId,
+    pub latency: gst::ClockTime,
+    pub player: &'a Arc<Player>,
+}
+
+impl Slot {
+    /// Makes the pad with its sticky events, so that whoever links it in `pad-added` sees exact caps.
+    pub(super) fn new(bin: &gst::Bin, config: SlotConfig) -> Result<Self, glib::BoolError> {
+        let caps = caps_of(config.rendition).map_err(|err| glib::bool_error!("{err}"))?;
+        let queue: Queue = TrackQueue::new(INITIAL_SPAN, MAX_QUEUE_BYTES);
+        let demand = Demand::new(config.player, config.track, queue.clone());
+        let src = TrackSrc::new(&format!("track-{}", config.pad_name), queue.clone(), config.latency);
+        src.set_initial_caps(&caps);
+        bin.add(&src)?;
+
+        let stream_start = gst::event::StreamStart::builder(config.stream.stream_id().unwrap_or_default().as_str())
+            .group_id(config.group_id)
+            .stream(config.stream.clone())
+            .flags(config.stream.stream_flags())
+            .build();
+        let pad = ghost_pad(&config, &demand, stream_start.clone());
+        pad.set_target(Some(&src.static_pad("src").expect("always there")))?;
+        pad.set_active(true)?;
+        pad.push_event(stream_start);
+        pad.push_event(gst::event::Caps::new(&caps));
+        Ok(Self { kind: config.kind, pad, src, queue, demand })
+    }
+
+    /// Stops the source and removes it; the pad is the caller's to remove. Not to be called from a streaming thread.
+    pub(super) fn dispose(&self, bin: &gst::Bin) {
+        self.demand.set_linked(false);
+        self.queue.close();
+        let _ = self.pad.set_active(false);
+        self.src.set_locked_state(true);
+        let _ = self.src.set_state(gst::State::Null);
+        let _ = bin.remove(&self.src);
+    }
+}
+
+fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event) -> gst::GhostPad {
+    let refused = Arc::downgrade(demand);
+    let pad = gst::GhostPad::builder_from_template(config.template)
+        .name(config.pad_name)
+        .proxy_pad_chain_function(move |pad, parent, buffer| {
+            match gst::ProxyPad::chain_default(pad, parent.map(|parent| parent.upcast_ref::<gst::Object>()), buffer) {
+                // Nobody takes this track: its subscription ends, the element goes on.
+                Err(gst::FlowError::NotLinked) => {
+                    if let Some(demand) = refused.upgrade() {
+                        demand.set_linked(false);
+                    }
+                    Ok(gst::FlowSuccess::Ok)
+                }
+                other => other,
+            }
+        })
+        .proxy_pad_event_function(move |pad, parent, event| {
+            // The base source names a stream and a group of its own; those of the broadcast stand.
+            let event = match event.type_() {
+                gst::EventType::StreamStart => stream_start.clone(),
+                _ => event,
+            };
+            gst::Pad::event_default(pad, parent.map(|parent| parent.upcast_ref::<gst::Object>()), event)
+        })
+        .event_function(|pad, parent, event| super::imp::src_pad_event(pad, parent, event))
+        .query_function(|pad, parent, query| super::imp::src_pad_query(pad, parent, query))
+        .build();
+    let linked = Arc::downgrade(demand);
+    pad.connect_linked(move |_, _| set_linked(&linked, true));
+    let unlinked = Arc::downgrade(demand);
+    pad.connect_unlinked(move |_, _| set_linked(&unlinked, false));
+    pad
+}
+
+fn set_linked(demand: &Weak<Demand>, linked: bool) {
+    if let Some(demand) = demand.upgrade() {
+        demand.set_linked(linked);
+    }
+}

@@ -1,0 +1,74 @@
+//! A rendition of either kind, for code that treats both alike.
+
+use super::{AudioRendition, Catalog, Container, VideoRendition};
+
+/// One track of a catalog.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rendition {
+    Video(VideoRendition),
+    Audio(AudioRendition),
+}
+
+impl Rendition {
+    pub fn is_video(&self) -> bool {
+        matches!(self, Self::Video(_))
+    }
+
+    pub fn codec(&self) -> &str {
+        match self {
+            Self::Video(video) => &video.codec,
+            Self::Audio(audio) => &audio.codec,
+        }
+    }
+
+    pub fn container(&self) -> &Container {
+        match self {
+            Self::Video(video) => &video.container,
+            Self::Audio(audio) => &audio.container,
+        }
+    }
+
+    /// bit/s
+    pub fn bitrate(&self) -> Option<u64> {
+        match self {
+            Self::Video(video) => video.bitrate,
+            Self::Audio(audio) => audio.bitrate,
+        }
+    }
+
+    pub fn label(&self) -> Option<&str> {
+        match self {
+            Self::Video(video) => video.label.as_deref(),
+            Self::Audio(audio) => audio.label.as_deref(),
+        }
+    }
+
+    /// What publishers and players of the field give this kind of track: sound goes before pictures.
+    pub fn default_priority(&self) -> u8 {
+        match self {
+            Self::Video(_) => 60,
+            Self::Audio(_) => 80,
+        }
+    }
+}
+
+impl Catalog {
+    /// The rendition whose track has this name.
+    pub fn rendition(&self, track: &str) -> Option<Rendition> {
+        let video = self.video.get(track).cloned().map(Rendition::Video);
+        video.or_else(|| self.audio.get(track).cloned().map(Rendition::Audio))
+    }
+
+    /// Every rendition with the name of its track, video first.
+    pub fn renditions(&self) -> impl Iterator<Item = (String, Rendition)> + '_ {
+        let video = self
+            .video
+            .iter()
+            .map(|(name, video)| (name.clone(), Rendition::Video(video.clone())));
+        let audio = self
+            .audio
+            .iter()
+            .map(|(name, audio)| (name.clone(), Rendition::Audio(audio.clone())));
+        video.chain(audio)
+    }
+}

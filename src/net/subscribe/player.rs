@@ -1,0 +1,552 @@
+//! Plays one broadcast: finds it, follows its catalog, subscribes to the tracks that are wanted and fills their queues, through
+//! reconnects and restarts of the publisher, until it ends.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+    time::sleep_until,
+};
+
+use super::{
+    catalog::CatalogFollower,
+    engine::{self, Engine, Queue, TrackStats},
+    reader::{BroadcastReader, Discovery},
+    track::{self, Arrival, Reading},
+};
+use crate::{
+    media::catalog::Catalog,
+    net::{
+        error::{Cause, Error},
+        session::{Connection, State},
+    },
+    policy::{Nanos, timeline::TrackId},
+    runtime,
+};
+
+pub use super::engine::Start;
+
+/// Frames on their way from the readers to the engine.
+const ARRIVALS: usize = 1024;
+
+/// A retracted broadcast of a version that does not signal the end of a track counts as ended after this long.
+const SILENCE_IS_END: Duration = Duration::from_secs(30);
+
+/// The pipeline's running time.
+pub trait RunningClock: Send + Sync {
+    /// ns; `None` while the pipeline does not play.
+    fn now(&self) -> Option<Nanos>;
+}
+
+/// What a player is made from.
+#[derive(Debug, Clone)]
+pub struct PlayerConfig {
+    pub broadcast: String,
+    pub latency: Nanos,
+    /// How old a group may get before the network gives up on it; `None` follows the latency.
+    pub max_age: Option<Duration>,
+    pub start: Start,
+    /// How long the broadcast may be absent; zero = for ever.
+    pub broadcast_timeout: Duration,
+}
+
+/// What a player tells. Sent from the runtime: the receiver must not block.
+#[derive(Debug, Clone)]
+pub enum PlayerEvent {
+    /// Waiting for the broadcast to be announced.
+    Searching,
+    /// The catalog, at first and at every change.
+    Catalog(Arc<Catalog>),
+    /// The broadcast or the connection to it went away; it is waited for.
+    Lost(Error),
+    /// The publisher ended it.
+    Ended,
+    /// Something cannot be used; the rest goes on.
+    Warning(Error),
+    /// It cannot go on.
+    Failed(Error),
+}
+
+/// Counters by track name.
+pub type PlayerStats = BTreeMap<String, TrackStats>;
+
+enum Command {
+    Enable { name: String, queue: Queue },
+    Disable { name: String },
+    Playing(bool),
+    Latency(Nanos),
+    MaxAge(Option<Duration>),
+}
+
+/// A handle; dropping it stops playing.
+pub struct Player {
+    commands: mpsc::UnboundedSender<Command>,
+    stats: Arc<Mutex<PlayerStats>>,
+    task: AbortHandle,
+}
+
+impl Player {
+    /// Starts in the background, paused.
+    pub fn start(
+        connection: Connection,
+        config: PlayerConfig,
+        clock: Arc<dyn RunningClock>,
+        events: impl Fn(PlayerEvent) + Send + Sync + 'static,
+    ) -> Self {
+        // Commands come from the application, a few per state change.
+        let (commands, received) = mpsc::unbounded_channel();
+        let stats = Arc::<Mutex<PlayerStats>>::default();
+        let events: Arc<dyn Fn(PlayerEvent) + Send + Sync> = Arc::new(events);
+        let run = Run::new(connection, config, clock, events.clone(), received, stats.clone());
+        let task = runtime::handle().spawn(run.run());
+        let handle = task.abort_handle();
+        runtime::handle().spawn(async move {
+            if let Err(err) = task.await
+                && err.is_panic()
+            {
+                events(PlayerEvent::Failed(Error::new(Cause::Codec, "the player failed unexpectedly; please report this")));
+            }
+        });
+        Self { commands, stats, task: handle }
+    }
+
+    /// Subscribes to a track of the catalog and plays it into this queue.
+    pub fn enable(&self, name: &str, queue: Queue) {
+        self.send(Command::Enable { name: name.to_owned(), queue });
+    }
+
+    /// Ends the subscription.
+    pub fn disable(&self, name: &str) {
+        self.send(Command::Disable { name: name.to_owned() });
+    }
+
+    /// While not playing nothing is subscribed but the catalog; playing starts at the live edge.
+    pub fn set_playing(&self, playing: bool) {
+        self.send(Command::Playing(playing));
+    }
+
+    pub fn set_latency(&self, latency: Nanos) {
+        self.send(Command::Latency(latency));
+    }
+
+    pub fn set_max_age(&self, max_age: Option<Duration>) {
+        self.send(Command::MaxAge(max_age));
+    }
+
+    /// At most 100 ms old.
+    pub fn stats(&self) -> PlayerStats {
+        self.stats.lock().clone()
+    }
+
+    fn send(&self, command: Command) {
+        // Fails only when the player has ended, and then there is nothing to command.
+        let _ = self.commands.send(command);
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Why playing one announcement of a broadcast stopped.
+enum Outcome {
+    Ended,
+    Lost(Error),
+    Stopped,
+}
+
+struct Wanted {
+    id: TrackId,
+    queue: Queue,
+    reader: Option<AbortHandle>,
+}
+
+struct Run {
+    connection: Connection,
+    config: PlayerConfig,
+    clock: Arc<dyn RunningClock>,
+    events: Arc<dyn Fn(PlayerEvent) + Send + Sync>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    stats: Arc<Mutex<PlayerStats>>,
+    stats_at: Instant,
+
+    engine: Engine,
+    playing: bool,
+    wanted: BTreeMap<String, Wanted>,
+    next_id: usize,
+    max_age: watch::Sender<Duration>,
+
+    readers: JoinSet<()>,
+    arrivals: (track::Arrivals, mpsc::Receiver<(TrackId, Arrival)>),
+    catalog: Option<Arc<Catalog>>,
+    /// When media last came, for the watchdog.
+    heard: Instant,
+    probed: Option<Instant>,
+}
+
+impl Run {
+    fn new(
+        connection: Connection,
+        config: PlayerConfig,
+        clock: Arc<dyn RunningClock>,
+        events: Arc<dyn Fn(PlayerEvent) + Send + Sync>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        stats: Arc<Mutex<PlayerStats>>,
+    ) -> Self {
+        Self {
+            engine: Engine::new(config.latency, config.start),
+            max_age: watch::Sender::new(max_age(&config)),
+            connection,
+            config,
+            clock,
+            events,
+            commands,
+            stats,
+            stats_at: Instant::now(),
+            playing: false,
+            wanted: BTreeMap::new(),
+            next_id: 0,
+            readers: JoinSet::new(),
+            arrivals: mpsc::channel(ARRIVALS),
+            catalog: None,
+            heard: Instant::now(),
+            probed: None,
+        }
+    }
+
+    fn tell(&self, event: PlayerEvent) {
+        (self.events)(event);
+    }
+
+    async fn run(mut self) {
+        let discovery = Discovery::new(&self.connection, &self.config.broadcast);
+        let mut absent_since = Instant::now();
+        // Set once a broadcast that could not say that it ends was retracted.
+        let mut silent_end = None;
+        loop {
+            self.tell(PlayerEvent::Searching);
+            let deadline = self.absence_deadline(absent_since).into_iter().chain(silent_end).min();
+            let broadcast = match self.find(&discovery, deadline).await {
+                Found::Broadcast(broadcast) => broadcast,
+                Found::Error(err) => return self.tell(PlayerEvent::Failed(err)),
+                Found::TimedOut if silent_end.is_some_and(|end| Instant::now() >= end) => return self.end(),
+                Found::TimedOut => return self.tell(PlayerEvent::Failed(self.absent_error())),
+                Found::Stopped => return,
+            };
+            match self.play(broadcast).await {
+                Outcome::Ended => return self.end(),
+                Outcome::Stopped => return,
+                Outcome::Lost(err) => self.tell(PlayerEvent::Lost(err)),
+            }
+            self.stop_readers();
+            absent_since = Instant::now();
+            silent_end = self.cannot_say_end().then(|| Instant::now() + SILENCE_IS_END);
+        }
+    }
+
+    fn absence_deadline(&self, since: Instant) -> Option<Instant> {
+        (!self.config.broadcast_timeout.is_zero()).then(|| since + self.config.broadcast_timeout)
+    }
+
+    fn absent_error(&self) -> Error {
+        Error::new(
+            Cause::NoBroadcast,
+            format!(
+                "the broadcast '{}' was not announced within {:.1} s; check its name and that its publisher runs, or raise broadcast-timeout",
+                self.config.broadcast,
+                self.config.broadcast_timeout.as_secs_f64()
+            ),
+        )
+    }
+
+    /// moq-lite 03 and 04 have no word for the end of a track, so a retraction there may be the end.
+    fn cannot_say_end(&self) -> bool {
+        match &*self.connection.state().borrow() {
+            State::Connected { info, .. } => matches!(info.version.as_str(), "moq-lite-03" | "moq-lite-04"),
+            _ => false,
+        }
+    }
+
+    fn end(&mut self) {
+        for wanted in self.wanted.values() {
+            wanted.queue.push(super::Item::Eos);
+        }
+        self.tell(PlayerEvent::Ended);
+    }
+
+    /// Waits for the broadcast while commands go on.
+    async fn find(&mut self, discovery: &Discovery, deadline: Option<Instant>) -> Found {
+        let found = discovery.next();
+        tokio::pin!(found);
+        loop {
+            tokio::select! {
+                found = &mut found => return match found {
+                    Ok(broadcast) => Found::Broadcast(broadcast),
+                    Err(err) => Found::Error(err),
+                },
+                () = at(deadline) => return Found::TimedOut,
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command, None),
+                    None => return Found::Stopped,
+                },
+            }
+        }
+    }
+
+    /// Plays one announcement until it ends.
+    async fn play(&mut self, broadcast: BroadcastReader) -> Outcome {
+        self.arrivals = mpsc::channel(ARRIVALS);
+        self.engine.rejoin();
+        let mut catalog = match CatalogFollower::subscribe(&broadcast).await {
+            Ok(catalog) => Some(catalog),
+            Err(err) => return Outcome::Lost(err),
+        };
+        self.heard = Instant::now();
+        loop {
+            let wake = self.advance();
+            if self.engine.ended() {
+                return Outcome::Ended;
+            }
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command, Some(&broadcast)),
+                    None => return Outcome::Stopped,
+                },
+                next = next_catalog(&mut catalog) => match next {
+                    Ok(Some(next)) => self.take_catalog(next, &broadcast),
+                    Ok(None) => catalog = None,
+                    Err(err) if err.cause == Cause::Catalog => self.tell(PlayerEvent::Warning(err)),
+                    // The broadcast's own end tells whether that matters.
+                    Err(_) => catalog = None,
+                },
+                Some((id, arrival)) = self.arrivals.1.recv() => {
+                    if let Some(outcome) = self.arrived(id, arrival) {
+                        return outcome;
+                    }
+                }
+                () = broadcast.closed(), if catalog.is_none() || !self.reading() => return self.retracted(),
+                () = at(wake) => {}
+            }
+        }
+    }
+
+    fn reading(&self) -> bool {
+        !self.readers.is_empty()
+    }
+
+    fn retracted(&self) -> Outcome {
+        Outcome::Lost(Error::new(
+            Cause::NoBroadcast,
+            format!("the broadcast '{}' is not announced any more", self.config.broadcast),
+        ))
+    }
+
+    /// Lets the engine push what is due; says when it wants to be called again.
+    fn advance(&mut self) -> Option<Instant> {
+        while self.readers.try_join_next().is_some() {}
+        let now = self.clock.now()?;
+        let advanced = self.engine.advance(now);
+        self.publish_stats();
+        let engine = advanced
+            .wake
+            .map(|wake| Instant::now() + Duration::from_nanos(u64::try_from(wake - now).unwrap_or(0)));
+        engine.into_iter().chain(self.watch_silence()).min()
+    }
+
+    /// Media is due and nothing comes: a second connection is dialled, in case the path of the first is dead.
+    fn watch_silence(&mut self) -> Option<Instant> {
+        if !self.playing || !self.reading() {
+            return None;
+        }
+        let rtt = self.connection.stats().rtt.unwrap_or(Duration::from_millis(100));
+        self.engine.set_rtt(Nanos::try_from(rtt.as_nanos()).unwrap_or(Nanos::MAX / 4));
+        let due = self.heard + 3 * rtt + Duration::from_millis(250);
+        if Instant::now() < due {
+            return Some(due);
+        }
+        let again = Duration::from_secs(1);
+        if self.probed.is_none_or(|probed| probed.elapsed() >= again) {
+            self.probed = Some(Instant::now());
+            self.connection.probe();
+        }
+        Some(Instant::now() + again)
+    }
+
+    fn publish_stats(&mut self) {
+        if self.stats_at.elapsed() < Duration::from_millis(100) {
+            return;
+        }
+        self.stats_at = Instant::now();
+        let stats = self
+            .wanted
+            .iter()
+            .filter_map(|(name, wanted)| Some((name.clone(), self.engine.stats(wanted.id)?)))
+            .collect();
+        *self.stats.lock() = stats;
+    }
+
+    fn command(&mut self, command: Command, broadcast: Option<&BroadcastReader>) {
+        match command {
+            Command::Enable { name, queue } => {
+                let id = TrackId(self.next_id);
+                self.next_id += 1;
+                self.wanted.insert(name.clone(), Wanted { id, queue, reader: None });
+                self.subscribe(&name, broadcast);
+            }
+            Command::Disable { name } => {
+                if let Some(wanted) = self.wanted.remove(&name) {
+                    if let Some(reader) = wanted.reader {
+                        reader.abort();
+                    }
+                    self.engine.remove_track(wanted.id);
+                }
+            }
+            Command::Playing(playing) if playing != self.playing => {
+                self.playing = playing;
+                self.stop_readers();
+                self.engine.rejoin();
+                if playing {
+                    let names: Vec<_> = self.wanted.keys().cloned().collect();
+                    for name in names {
+                        self.subscribe(&name, broadcast);
+                    }
+                }
+            }
+            Command::Playing(_) => {}
+            Command::Latency(latency) => {
+                self.config.latency = latency;
+                self.engine.set_latency(latency);
+                self.max_age.send_replace(max_age(&self.config));
+            }
+            Command::MaxAge(age) => {
+                self.config.max_age = age;
+                self.max_age.send_replace(max_age(&self.config));
+            }
+        }
+    }
+
+    /// Ends every subscription; what was read but not taken belongs to them and goes too.
+    fn stop_readers(&mut self) {
+        self.readers.abort_all();
+        self.readers = JoinSet::new();
+        self.arrivals = mpsc::channel(ARRIVALS);
+        for wanted in self.wanted.values_mut() {
+            wanted.reader = None;
+        }
+    }
+
+    fn take_catalog(&mut self, catalog: Arc<Catalog>, broadcast: &BroadcastReader) {
+        self.catalog = Some(catalog.clone());
+        let names: Vec<_> = self.wanted.keys().cloned().collect();
+        for name in names {
+            match engine::rendition(&catalog, &name) {
+                Some(rendition) => {
+                    if let Some(wanted) = self.wanted.get(&name) {
+                        self.engine.reconfigure(wanted.id, rendition);
+                    }
+                    self.subscribe(&name, Some(broadcast));
+                }
+                None => self.unsubscribe(&name),
+            }
+        }
+        self.tell(PlayerEvent::Catalog(catalog));
+    }
+
+    fn unsubscribe(&mut self, name: &str) {
+        if let Some(reader) = self.wanted.get_mut(name).and_then(|wanted| wanted.reader.take()) {
+            reader.abort();
+        }
+    }
+
+    /// Subscribes to a wanted track if it is there, the pipeline plays and it is not being read yet.
+    fn subscribe(&mut self, name: &str, broadcast: Option<&BroadcastReader>) {
+        let (Some(broadcast), Some(catalog), Some(wanted)) = (broadcast, &self.catalog, self.wanted.get_mut(name)) else {
+            return;
+        };
+        if !self.playing || wanted.reader.is_some() {
+            return;
+        }
+        let Some(rendition) = engine::rendition(catalog, name) else {
+            return;
+        };
+        let priority = rendition.default_priority();
+        if !self.engine.has_track(wanted.id) {
+            self.engine.add_track(wanted.id, rendition, wanted.queue.clone());
+        }
+        let reading = Reading {
+            id: wanted.id,
+            name: name.to_owned(),
+            priority,
+            max_age: self.max_age.subscribe(),
+            clock: self.clock.clone(),
+            arrivals: self.arrivals.0.clone(),
+        };
+        wanted.reader = Some(self.readers.spawn(track::read(broadcast.clone(), reading)));
+        self.heard = Instant::now();
+    }
+
+    fn arrived(&mut self, id: TrackId, arrival: Arrival) -> Option<Outcome> {
+        self.heard = Instant::now();
+        match arrival {
+            Arrival::GroupStarted { seq } => self.engine.group_started(id, seq),
+            Arrival::Frame { seq, payload, now } => {
+                if let Err(err) = self.engine.frame(id, seq, payload, now) {
+                    tracing::debug!(seq, %err, "malformed frame dropped");
+                }
+            }
+            Arrival::GroupEnded { seq, whole } => self.engine.group_ended(id, seq, whole),
+            Arrival::Finished => self.engine.track_finished(id),
+            Arrival::Failed(err) => return self.failed(id, err),
+        }
+        None
+    }
+
+    /// One track that is refused stops alone; a broken subscription means that the broadcast has to be found again.
+    fn failed(&mut self, id: TrackId, err: Error) -> Option<Outcome> {
+        if err.cause == Cause::ConnectionLost {
+            return Some(Outcome::Lost(err));
+        }
+        if let Some(wanted) = self.wanted.values_mut().find(|wanted| wanted.id == id) {
+            wanted.reader = None;
+        }
+        self.tell(PlayerEvent::Warning(err));
+        None
+    }
+}
+
+enum Found {
+    Broadcast(BroadcastReader),
+    Error(Error),
+    TimedOut,
+    Stopped,
+}
+
+/// Older groups than this cannot be presented in time; one more second lets a slow start run in.
+fn max_age(config: &PlayerConfig) -> Duration {
+    config
+        .max_age
+        .unwrap_or_else(|| Duration::from_nanos(u64::try_from(config.latency).unwrap_or(0)))
+}
+
+async fn next_catalog(catalog: &mut Option<CatalogFollower>) -> Result<Option<Arc<Catalog>>, Error> {
+    match catalog {
+        Some(catalog) => catalog.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

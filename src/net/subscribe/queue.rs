@@ -1,0 +1,293 @@
+//! The queue between the player, which must never wait, and the streaming thread of a pad, which may.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+
+use crate::policy::Nanos;
+
+/// An access unit or packet, ready to be pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Presentation time as running time, ns. Before the segment's start for frames that only catch up.
+    pub pts: Nanos,
+    pub dts: Option<Nanos>,
+    pub duration: Option<Nanos>,
+    /// Media time as it was on the wire, µs.
+    pub media_us: u64,
+    /// Decoding can start here.
+    pub key: bool,
+    /// Something before this frame is missing, or this is the first.
+    pub discont: bool,
+    /// The mapping from media time changed.
+    pub resync: bool,
+    pub payload: Bytes,
+}
+
+/// What the streaming thread does next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item<C> {
+    /// What follows is coded like this.
+    Config(C),
+    /// Presentation starts at this running time.
+    Segment { start: Nanos },
+    Frame(Frame),
+    /// Nothing is there for this span of running time.
+    Gap { start: Nanos, duration: Nanos },
+    Eos,
+}
+
+/// What a [`TrackQueue::pop`] found.
+#[derive(Debug, PartialEq)]
+pub enum Popped<C> {
+    Item(Item<C>),
+    /// The waiting thread was asked to come back.
+    Flushing,
+}
+
+struct State<C> {
+    items: VecDeque<Item<C>>,
+    bytes: usize,
+    max_span: Nanos,
+    /// Start of the newest segment that was pushed.
+    segment_start: Nanos,
+    flushing: bool,
+    closed: bool,
+    /// Frames dropped here since the last one that was popped, so that it gets DISCONT.
+    gap: bool,
+    dropped_frames: u64,
+    dropped_groups: u64,
+}
+
+/// Bounded in bytes and in time; when full it loses its oldest whole group, up to the next key frame.
+pub struct TrackQueue<C> {
+    state: Mutex<State<C>>,
+    filled: Condvar,
+    max_bytes: usize,
+}
+
+impl<C> TrackQueue<C> {
+    pub fn new(max_span: Nanos, max_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                items: VecDeque::new(),
+                bytes: 0,
+                max_span,
+                segment_start: Nanos::MIN,
+                flushing: false,
+                closed: false,
+                gap: false,
+                dropped_frames: 0,
+                dropped_groups: 0,
+            }),
+            filled: Condvar::new(),
+            max_bytes,
+        })
+    }
+
+    /// How much media time may wait here.
+    pub fn set_max_span(&self, max_span: Nanos) {
+        self.state.lock().max_span = max_span;
+    }
+
+    /// Appends, never waits.
+    pub fn push(&self, item: Item<C>) {
+        let mut state = self.state.lock();
+        if state.closed {
+            return;
+        }
+        match &item {
+            Item::Frame(frame) => state.bytes += frame.payload.len(),
+            Item::Segment { start } => state.segment_start = *start,
+            _ => {}
+        }
+        state.items.push_back(item);
+        while state.bytes > self.max_bytes || state.span() > state.max_span {
+            if !state.drop_oldest_group() {
+                break;
+            }
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// The next item, waiting for it.
+    pub fn pop(&self) -> Popped<C> {
+        let mut state = self.state.lock();
+        loop {
+            if state.flushing {
+                return Popped::Flushing;
+            }
+            if let Some(mut item) = state.items.pop_front() {
+                if let Item::Frame(frame) = &mut item {
+                    state.bytes -= frame.payload.len();
+                    frame.discont |= std::mem::take(&mut state.gap);
+                }
+                return Popped::Item(item);
+            }
+            self.filled.wait(&mut state);
+        }
+    }
+
+    /// Makes `pop` return [`Popped::Flushing`] until it is called with `false`.
+    pub fn set_flushing(&self, flushing: bool) {
+        self.state.lock().flushing = flushing;
+        self.filled.notify_all();
+    }
+
+    /// Throws away what waits, except the newest configuration.
+    pub fn clear(&self) {
+        let mut state = self.state.lock();
+        let config = state
+            .items
+            .iter()
+            .rposition(|item| matches!(item, Item::Config(_)))
+            .and_then(|at| state.items.remove(at));
+        state.items.clear();
+        state.items.extend(config);
+        state.bytes = 0;
+        state.gap = true;
+    }
+
+    /// Takes nothing more; what waits is still popped.
+    pub fn close(&self) {
+        self.state.lock().closed = true;
+    }
+
+    /// Media time and bytes that wait here.
+    pub fn level(&self) -> (Nanos, usize) {
+        let state = self.state.lock();
+        (state.span(), state.bytes)
+    }
+
+    /// Frames and groups lost because the streaming thread did not keep up.
+    pub fn dropped(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.dropped_frames, state.dropped_groups)
+    }
+}
+
+impl<C> State<C> {
+    /// Only frames that will be presented count: those before the segment's start pass at once.
+    fn span(&self) -> Nanos {
+        let pts = |item: &Item<C>| match item {
+            Item::Frame(frame) => Some(frame.pts),
+            _ => None,
+        };
+        let Some(oldest) = self.items.iter().find_map(pts) else {
+            return 0;
+        };
+        let newest = self.items.iter().rev().find_map(pts).unwrap_or(oldest);
+        (newest - oldest.max(self.segment_start)).max(0)
+    }
+
+    /// Drops frames from the oldest up to the next key frame; false when there is no later key frame to go on with.
+    fn drop_oldest_group(&mut self) -> bool {
+        let is_frame = |item: &Item<C>| matches!(item, Item::Frame(_));
+        let is_key = |item: &Item<C>| matches!(item, Item::Frame(frame) if frame.key);
+        let Some(first) = self.items.iter().position(is_frame) else {
+            return false;
+        };
+        let Some(next) = self.items.iter().skip(first + 1).position(is_key).map(|n| n + first + 1) else {
+            return false;
+        };
+        let mut kept = Vec::new();
+        for item in self.items.drain(first..next) {
+            match item {
+                Item::Frame(frame) => {
+                    self.bytes -= frame.payload.len();
+                    self.dropped_frames += 1;
+                }
+                Item::Gap { .. } => {}
+                other => kept.push(other),
+            }
+        }
+        for item in kept.into_iter().rev() {
+            self.items.insert(first, item);
+        }
+        self.dropped_groups += 1;
+        self.gap = true;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+
+    fn frame(pts_ms: i64, key: bool) -> Item<()> {
+        Item::Frame(Frame {
+            pts: pts_ms * MS,
+            dts: None,
+            duration: None,
+            media_us: 0,
+            key,
+            discont: false,
+            resync: false,
+            payload: Bytes::from_static(&[0; 10]),
+        })
+    }
+
+    fn popped_pts(queue: &TrackQueue<()>) -> (i64, bool) {
+        match queue.pop() {
+            Popped::Item(Item::Frame(frame)) => (frame.pts / MS, frame.discont),
+            other => panic!("expected a frame, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_full_queue_loses_its_oldest_group_and_marks_the_next_key_frame() {
+        let queue = TrackQueue::new(100 * MS, 1 << 20);
+        for pts in 0..11 {
+            queue.push(frame(pts * 10, pts % 5 == 0));
+        }
+        queue.push(frame(110, false));
+        assert_eq!(queue.dropped(), (5, 1));
+        assert_eq!(popped_pts(&queue), (50, true));
+        assert_eq!(popped_pts(&queue), (60, false));
+    }
+
+    #[test]
+    fn bytes_are_bounded_too() {
+        let queue = TrackQueue::new(i64::MAX, 35);
+        for pts in 0..4 {
+            queue.push(frame(pts, true));
+        }
+        assert_eq!(queue.dropped(), (1, 1));
+        assert_eq!(queue.level().1, 30);
+    }
+
+    #[test]
+    fn frames_that_only_catch_up_do_not_fill_the_queue() {
+        let queue = TrackQueue::new(100 * MS, 1 << 20);
+        queue.push(Item::Segment { start: 2000 * MS });
+        for pts in (0..2000).step_by(20) {
+            queue.push(frame(pts, pts % 1000 == 0));
+        }
+        assert_eq!(queue.dropped(), (0, 0));
+    }
+
+    #[test]
+    fn flushing_wakes_the_waiting_thread() {
+        let queue = TrackQueue::<()>::new(MS, 10);
+        let waiter = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.pop()
+        });
+        queue.set_flushing(true);
+        assert_eq!(waiter.join().expect("the waiter returns"), Popped::Flushing);
+    }
+
+    #[test]
+    fn clearing_keeps_the_newest_configuration() {
+        let queue = TrackQueue::new(MS, 100);
+        queue.push(Item::Config(1));
+        queue.push(Item::Config(2));
+        queue.push(Item::Segment { start: 0 });
+        queue.clear();
+        assert_eq!(queue.pop(), Popped::Item(Item::Config(2)));
+    }
+}

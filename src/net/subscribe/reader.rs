@@ -1,0 +1,125 @@
+//! Broadcasts, tracks and groups as async readers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use moq_net::{broadcast, group, track};
+
+use crate::net::{
+    error::{Cause, Error, Result},
+    session::Connection,
+};
+
+/// Watches a connection for one broadcast.
+#[derive(Clone)]
+pub struct Discovery {
+    consumer: moq_net::origin::Consumer,
+    path: String,
+}
+
+impl Discovery {
+    pub fn new(connection: &Connection, broadcast: &str) -> Self {
+        Self {
+            consumer: connection.origin.consume(),
+            path: broadcast.to_owned(),
+        }
+    }
+
+    /// Waits until the broadcast is announced, for as long as that takes.
+    ///
+    /// # Errors
+    /// `auth` if the name lies outside what the relay grants, `no-broadcast` once the connection is closed for good.
+    pub async fn next(&self) -> Result<BroadcastReader> {
+        match self.consumer.routed_broadcast(self.path.as_str()).await {
+            Ok(consumer) => Ok(BroadcastReader { consumer }),
+            Err(moq_net::Error::Unauthorized) => Err(Error::new(
+                Cause::Auth,
+                format!("the relay does not grant the broadcast '{}'", self.path),
+            )),
+            Err(err) => Err(Error::new(
+                Cause::NoBroadcast,
+                format!("the broadcast '{}' cannot be had: {err}", self.path),
+            )),
+        }
+    }
+}
+
+/// One announcement of a broadcast: it ends when its publisher does, and a publisher that comes back is another one.
+#[derive(Clone)]
+pub struct BroadcastReader {
+    consumer: broadcast::Consumer,
+}
+
+impl BroadcastReader {
+    /// Resolves when the announcement is retracted or the connection to it is lost.
+    pub async fn closed(&self) {
+        self.consumer.closed().await;
+    }
+
+    /// Subscribes to a track from its newest group on.
+    ///
+    /// `priority`: higher wins. `max_age`: how far behind the newest frame a group may fall, in media time, before the
+    /// network gives up on it.
+    pub async fn track(&self, name: &str, priority: u8, max_age: Duration) -> Result<TrackReader> {
+        let refused = |err: moq_net::Error| Error::new(Cause::NoBroadcast, format!("the track '{name}' cannot be had: {err}"));
+        let subscription = track::Subscription::default()
+            .with_priority(priority)
+            .with_max_age(max_age);
+        let subscriber = self
+            .consumer
+            .track(name)
+            .map_err(refused)?
+            .subscribe(subscription)
+            .await
+            .map_err(refused)?;
+        Ok(TrackReader { subscriber })
+    }
+}
+
+/// A subscription. Groups already handed out are lost when it is dropped before they were read.
+pub struct TrackReader {
+    subscriber: track::Subscriber,
+}
+
+impl TrackReader {
+    /// The next group in order of arrival; `None` when the publisher finished the track.
+    pub async fn next_group(&mut self) -> Result<Option<GroupReader>> {
+        match self.subscriber.recv_group().await {
+            Ok(group) => Ok(group.map(|consumer| GroupReader { consumer })),
+            Err(err) => Err(Error::new(Cause::ConnectionLost, format!("the subscription ended: {err}"))),
+        }
+    }
+
+    /// The newest group that the publisher has begun, as far as is known.
+    pub fn latest(&self) -> Option<u64> {
+        self.subscriber.latest()
+    }
+
+    pub fn set_max_age(&mut self, max_age: Duration) {
+        let wanted = self.subscriber.subscription().with_max_age(max_age);
+        // Fails only when the subscription has ended, which `next_group` tells.
+        let _ = self.subscriber.update(wanted);
+    }
+}
+
+/// A group, read frame by frame.
+pub struct GroupReader {
+    consumer: group::Consumer,
+}
+
+impl GroupReader {
+    pub fn sequence(&self) -> u64 {
+        self.consumer.sequence
+    }
+
+    /// The next frame's payload; `None` at the end of the group.
+    ///
+    /// # Errors
+    /// The group was cut short: too old, cancelled, or the connection was lost.
+    pub async fn next_frame(&mut self) -> Result<Option<Bytes>> {
+        match self.consumer.read_frame().await {
+            Ok(frame) => Ok(frame.map(|frame| frame.payload)),
+            Err(err) => Err(Error::new(Cause::ConnectionLost, format!("the group was cut short: {err}"))),
+        }
+    }
+}
