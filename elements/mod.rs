@@ -1,5 +1,6 @@
 //! The GStreamer side: elements, pads, caps. No QUIC here.
 
+pub mod caps;
 pub mod moqsink;
 pub mod moqsrc;
 pub mod relay_bridge;

@@ -1,0 +1,495 @@
+//! Caps ↔ catalog renditions, both directions, one table.
+//!
+//! A row of [`FORMATS`] is a codec that can be carried. [`Stream::from_caps`] reads what moqsink is given, [`video_caps`] and
+//! [`audio_caps`] write what moqsrc gives: caps that link straight to a decoder.
+
+use bytes::Bytes;
+
+use crate::media::{
+    catalog::{AudioRendition, Container, VideoRendition},
+    codec::{Codec, Kind},
+    h264::{Config, NalFormat},
+    opus,
+};
+
+/// A codec in the terms of caps and of catalogs.
+struct Format {
+    kind: Kind,
+    media_type: &'static str,
+    /// What both elements accept and offer.
+    caps: fn() -> gst::Caps,
+    from_caps: fn(&gst::StructureRef) -> Result<Stream, CapsError>,
+}
+
+const FORMATS: &[Format] = &[
+    Format {
+        kind: Kind::Video,
+        media_type: "video/x-h264",
+        caps: h264_caps,
+        from_caps: h264_from_caps,
+    },
+    Format {
+        kind: Kind::Audio,
+        media_type: "audio/x-opus",
+        caps: opus_caps,
+        from_caps: opus_from_caps,
+    },
+];
+
+/// Why caps and a rendition cannot be turned into one another.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CapsError {
+    /// The codec, or this form of it, is none that MoQ tracks are written with here.
+    #[error("{0} cannot be carried")]
+    Unsupported(String),
+    /// A field is missing or has a value that cannot be.
+    #[error("{field} of {media_type} {problem}")]
+    Field {
+        media_type: &'static str,
+        field: &'static str,
+        problem: String,
+    },
+}
+
+impl CapsError {
+    fn field(
+        media_type: &'static str,
+        field: &'static str,
+        problem: impl std::fmt::Display,
+    ) -> Self {
+        Self::Field {
+            media_type,
+            field,
+            problem: problem.to_string(),
+        }
+    }
+}
+
+/// Caps of pad templates; `None` for all kinds.
+pub fn template(kind: Option<Kind>) -> gst::Caps {
+    let mut caps = gst::Caps::new_empty();
+    for format in FORMATS {
+        if kind.is_none_or(|kind| kind == format.kind) {
+            caps.merge((format.caps)());
+        }
+    }
+    caps
+}
+
+/// A stream as its caps describe it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stream {
+    H264(H264Stream),
+    Opus(AudioRendition),
+}
+
+/// H.264 before and after its parameter sets are known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct H264Stream {
+    /// How NAL units are separated.
+    pub format: NalFormat,
+    /// Parameter sets; for byte-stream they come with the first key frame.
+    pub config: Option<Config>,
+    /// The avcC record; none for byte-stream.
+    description: Option<Bytes>,
+    framerate: Option<gst::Fraction>,
+    pixel_aspect: Option<gst::Fraction>,
+}
+
+impl Stream {
+    /// What fixed caps say.
+    ///
+    /// # Errors
+    /// [`CapsError`], for a message on the bus.
+    pub fn from_caps(caps: &gst::CapsRef) -> Result<Self, CapsError> {
+        let structure = caps
+            .structure(0)
+            .ok_or_else(|| CapsError::Unsupported("A stream without caps".into()))?;
+        let format = FORMATS
+            .iter()
+            .find(|format| format.media_type == structure.name().as_str())
+            .ok_or_else(|| CapsError::Unsupported(structure.name().to_string()))?;
+        (format.from_caps)(structure)
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::H264(_) => Kind::Video,
+            Self::Opus(_) => Kind::Audio,
+        }
+    }
+
+    /// What follows the number in the default name of a track.
+    pub fn suffix(&self) -> &'static str {
+        match self {
+            Self::H264(H264Stream {
+                description: None, ..
+            }) => ".avc3",
+            Self::H264(_) => ".avc1",
+            Self::Opus(_) => ".opus",
+        }
+    }
+
+    /// A track can go on from `self` to `next` with a new entry in the catalog.
+    pub fn can_become(&self, next: &Self) -> bool {
+        match (self, next) {
+            // The framing belongs to the codec string, and players choose their decoder by it.
+            (Self::H264(a), Self::H264(b)) => a.description.is_some() == b.description.is_some(),
+            (Self::Opus(_), Self::Opus(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+impl H264Stream {
+    /// The catalog entry, once the parameter sets are known.
+    pub fn rendition(&self) -> Option<VideoRendition> {
+        let config = self.config.as_ref()?;
+        let framerate = self.framerate(config);
+        Some(VideoRendition {
+            codec: config.codec_string(self.description.is_none()),
+            description: self.description.clone(),
+            coded_width: Some(config.width),
+            coded_height: Some(config.height),
+            display_aspect: self.display_aspect(config),
+            framerate,
+            // A frame is held until the next one at most.
+            jitter_ms: framerate.map(|rate| (1000.0 / rate).ceil().clamp(1.0, 10_000.0) as u32),
+            container: Container::Legacy,
+            ..VideoRendition::default()
+        })
+    }
+
+    fn framerate(&self, config: &Config) -> Option<f64> {
+        let (numer, denom) = self
+            .framerate
+            .map(|rate| (f64::from(rate.numer()), f64::from(rate.denom())))
+            .filter(|(numer, denom)| *numer > 0.0 && *denom > 0.0)
+            .or_else(|| {
+                config
+                    .framerate
+                    .map(|(numer, denom)| (f64::from(numer), f64::from(denom)))
+            })?;
+        Some(numer / denom)
+    }
+
+    fn display_aspect(&self, config: &Config) -> Option<(u32, u32)> {
+        let pixel = self
+            .pixel_aspect
+            .and_then(|aspect| {
+                Some((
+                    u32::try_from(aspect.numer()).ok()?,
+                    u32::try_from(aspect.denom()).ok()?,
+                ))
+            })
+            .filter(|(numer, denom)| *numer > 0 && *denom > 0)
+            .or(config.sample_aspect)?;
+        let width = u64::from(config.width) * u64::from(pixel.0);
+        let height = u64::from(config.height) * u64::from(pixel.1);
+        reduced(width, height)
+    }
+}
+
+fn h264_caps() -> gst::Caps {
+    gst::Caps::builder("video/x-h264")
+        .field("stream-format", gst::List::new(["byte-stream", "avc"]))
+        .field("alignment", "au")
+        .build()
+}
+
+fn h264_from_caps(caps: &gst::StructureRef) -> Result<Stream, CapsError> {
+    const MEDIA_TYPE: &str = "video/x-h264";
+    if caps.get::<&str>("alignment") != Ok("au") {
+        return Err(CapsError::field(MEDIA_TYPE, "alignment", "is not au"));
+    }
+    let stream_format = caps.get::<&str>("stream-format").unwrap_or("missing");
+    let (format, config, description) = match stream_format {
+        "byte-stream" => (NalFormat::ByteStream, None, None),
+        "avc" => {
+            let record = caps
+                .get::<gst::Buffer>("codec_data")
+                .map_err(|_| CapsError::field(MEDIA_TYPE, "codec_data", "is missing"))?;
+            let record = readable(&record)
+                .ok_or_else(|| CapsError::field(MEDIA_TYPE, "codec_data", "cannot be read"))?;
+            let config = Config::from_avcc(&record)
+                .map_err(|err| CapsError::field(MEDIA_TYPE, "codec_data", err))?;
+            (config.nal_format(), Some(config), Some(record))
+        }
+        other => {
+            return Err(CapsError::field(
+                MEDIA_TYPE,
+                "stream-format",
+                format!("is {other}"),
+            ));
+        }
+    };
+    Ok(Stream::H264(H264Stream {
+        format,
+        config,
+        description,
+        framerate: caps.get("framerate").ok(),
+        pixel_aspect: caps.get("pixel-aspect-ratio").ok(),
+    }))
+}
+
+fn opus_caps() -> gst::Caps {
+    let mut caps = gst::Caps::builder("audio/x-opus")
+        .field("channel-mapping-family", 0)
+        .build();
+    caps.merge(
+        gst::Caps::builder("audio/x-opus")
+            .field("channel-mapping-family", 1)
+            .field("channels", gst::IntRange::new(1, 8))
+            .field("stream-count", gst::IntRange::new(1, 8))
+            .field("coupled-count", gst::IntRange::new(0, 8))
+            .build(),
+    );
+    caps
+}
+
+fn opus_from_caps(caps: &gst::StructureRef) -> Result<Stream, CapsError> {
+    const MEDIA_TYPE: &str = "audio/x-opus";
+    let family = caps.get::<i32>("channel-mapping-family").unwrap_or(0);
+    let channels = match caps.get::<i32>("channels") {
+        Ok(channels) => u8::try_from(channels)
+            .ok()
+            .filter(|channels| (1..=8).contains(channels))
+            .ok_or_else(|| CapsError::field(MEDIA_TYPE, "channels", format!("is {channels}")))?,
+        Err(_) if family == 0 => 2,
+        Err(_) => return Err(CapsError::field(MEDIA_TYPE, "channels", "is missing")),
+    };
+    let sample_rate = caps
+        .get::<i32>("rate")
+        .ok()
+        .and_then(|rate| u32::try_from(rate).ok())
+        .filter(|rate| *rate > 0)
+        .unwrap_or(opus::CLOCK_RATE);
+    let description = match family {
+        // Raw packets say everything.
+        0 if channels <= 2 => None,
+        0 => {
+            return Err(CapsError::field(
+                MEDIA_TYPE,
+                "channels",
+                format!("is {channels}, more than mapping family 0 has"),
+            ));
+        }
+        1 => Some(mapping_header(caps, channels, sample_rate)?),
+        family => {
+            return Err(CapsError::field(
+                MEDIA_TYPE,
+                "channel-mapping-family",
+                format!("is {family}"),
+            ));
+        }
+    };
+    Ok(Stream::Opus(AudioRendition {
+        codec: Codec::Opus.to_string(),
+        sample_rate,
+        channels: channels.into(),
+        description,
+        container: Container::Legacy,
+        ..AudioRendition::default()
+    }))
+}
+
+/// The OpusHead of mapping family 1: the stream header of the caps, or made from their fields.
+fn mapping_header(
+    caps: &gst::StructureRef,
+    channels: u8,
+    sample_rate: u32,
+) -> Result<Bytes, CapsError> {
+    const MEDIA_TYPE: &str = "audio/x-opus";
+    if let Ok(headers) = caps.get::<gst::ArrayRef>("streamheader")
+        && let Some(Ok(header)) = headers.first().map(|header| header.get::<gst::Buffer>())
+        && let Some(header) = readable(&header)
+        && opus::Head::parse(&header).is_ok()
+    {
+        return Ok(header);
+    }
+    let byte = |field: &'static str| {
+        caps.get::<i32>(field)
+            .ok()
+            .and_then(|value| u8::try_from(value).ok())
+            .ok_or_else(|| CapsError::field(MEDIA_TYPE, field, "is missing"))
+    };
+    let table = match caps.get::<gst::ArrayRef>("channel-mapping") {
+        Ok(table) => table
+            .iter()
+            .filter_map(|channel| u8::try_from(channel.get::<i32>().ok()?).ok())
+            .collect(),
+        Err(_) => (0..channels).collect(),
+    };
+    opus::Head {
+        channels,
+        pre_skip: 0,
+        input_sample_rate: sample_rate,
+        output_gain: 0,
+        mapping: Some(opus::Mapping {
+            streams: byte("stream-count")?,
+            coupled: byte("coupled-count")?,
+            table,
+        }),
+    }
+    .write()
+    .map_err(|err| CapsError::field(MEDIA_TYPE, "channel-mapping", err))
+}
+
+/// Caps for a video track, such that a decoder takes them as they are.
+///
+/// # Errors
+/// [`CapsError`] for a codec, container or description that cannot be played.
+pub fn video_caps(rendition: &VideoRendition) -> Result<gst::Caps, CapsError> {
+    playable(&rendition.container)?;
+    match Codec::parse(&rendition.codec) {
+        Codec::H264(_) => h264_to_caps(rendition),
+        _ => Err(CapsError::Unsupported(rendition.codec.clone())),
+    }
+}
+
+/// Caps for an audio track, such that a decoder takes them as they are.
+///
+/// # Errors
+/// As [`video_caps`].
+pub fn audio_caps(rendition: &AudioRendition) -> Result<gst::Caps, CapsError> {
+    playable(&rendition.container)?;
+    match Codec::parse(&rendition.codec) {
+        Codec::Opus => opus_to_caps(rendition),
+        _ => Err(CapsError::Unsupported(rendition.codec.clone())),
+    }
+}
+
+fn playable(container: &Container) -> Result<(), CapsError> {
+    match container {
+        Container::Legacy => Ok(()),
+        Container::Loc => Err(CapsError::Unsupported("The container loc".into())),
+        Container::Cmaf { .. } => Err(CapsError::Unsupported("The container cmaf".into())),
+    }
+}
+
+fn h264_to_caps(rendition: &VideoRendition) -> Result<gst::Caps, CapsError> {
+    let mut caps = gst::Caps::builder("video/x-h264")
+        .field("alignment", "au")
+        .field("parsed", true);
+    let mut size = rendition.coded_width.zip(rendition.coded_height);
+    caps = match &rendition.description {
+        Some(record) => {
+            let config = Config::from_avcc(record)
+                .map_err(|err| CapsError::field("video/x-h264", "codec_data", err))?;
+            size = Some((config.width, config.height));
+            caps.field("stream-format", "avc")
+                .field("codec_data", gst::Buffer::from_slice(record.clone()))
+        }
+        None => caps.field("stream-format", "byte-stream"),
+    };
+    if let Codec::H264(codec) = Codec::parse(&rendition.codec) {
+        caps = caps
+            .field_if_some("profile", codec.profile())
+            .field_if_some("level", codec.level());
+    }
+    if let Some((width, height)) = size
+        && let (Ok(width), Ok(height)) = (i32::try_from(width), i32::try_from(height))
+        && width > 0
+        && height > 0
+    {
+        caps = caps.field("width", width).field("height", height);
+        if let Some(aspect) = pixel_aspect(rendition.display_aspect, width, height) {
+            caps = caps.field("pixel-aspect-ratio", aspect);
+        }
+    }
+    if let Some(rate) = rendition.framerate.and_then(framerate) {
+        caps = caps.field("framerate", rate);
+    }
+    Ok(caps.build())
+}
+
+/// The shape of one pixel, from the shape of the picture.
+fn pixel_aspect(display: Option<(u32, u32)>, width: i32, height: i32) -> Option<gst::Fraction> {
+    let (display_width, display_height) = display?;
+    let (numer, denom) = reduced(
+        u64::from(display_width) * u64::from(height.unsigned_abs()),
+        u64::from(display_height) * u64::from(width.unsigned_abs()),
+    )?;
+    Some(gst::Fraction::new(
+        i32::try_from(numer).ok()?,
+        i32::try_from(denom).ok()?,
+    ))
+}
+
+/// The usual fraction for a frame rate of a catalog: NTSC rates are n·1000/1001, others have at most three decimals.
+fn framerate(rate: f64) -> Option<gst::Fraction> {
+    if !(0.001..=10_000.0).contains(&rate) {
+        return None;
+    }
+    let ntsc = (rate * 1.001).round();
+    if ntsc >= 1.0
+        && (ntsc * 1000.0 / 1001.0 - rate).abs() < 1e-3
+        && (rate.round() - rate).abs() > 1e-3
+    {
+        return Some(gst::Fraction::new(ntsc as i32 * 1000, 1001));
+    }
+    let (numer, denom) = reduced((rate * 1000.0).round() as u64, 1000)?;
+    Some(gst::Fraction::new(
+        i32::try_from(numer).ok()?,
+        i32::try_from(denom).ok()?,
+    ))
+}
+
+fn opus_to_caps(rendition: &AudioRendition) -> Result<gst::Caps, CapsError> {
+    const MEDIA_TYPE: &str = "audio/x-opus";
+    let channels = i32::try_from(rendition.channels)
+        .ok()
+        .filter(|channels| (1..=8).contains(channels))
+        .ok_or_else(|| {
+            CapsError::field(MEDIA_TYPE, "channels", format!("is {}", rendition.channels))
+        })?;
+    let mut caps = gst::Caps::builder(MEDIA_TYPE)
+        // Opus decodes at 48 kHz whatever was captured (RFC 6716 §1); decoders do not take any other rate.
+        .field("rate", opus::CLOCK_RATE as i32)
+        .field("channels", channels);
+    let head = rendition
+        .description
+        .as_ref()
+        .map(|description| opus::Head::parse(description))
+        .transpose()
+        .map_err(|err| CapsError::field(MEDIA_TYPE, "streamheader", err))?;
+    caps = match head.and_then(|head| head.mapping) {
+        None if channels <= 2 => caps.field("channel-mapping-family", 0),
+        None => {
+            return Err(CapsError::field(
+                MEDIA_TYPE,
+                "channels",
+                format!("is {channels} without a channel mapping"),
+            ));
+        }
+        Some(mapping) => caps
+            .field("channel-mapping-family", 1)
+            .field("stream-count", i32::from(mapping.streams))
+            .field("coupled-count", i32::from(mapping.coupled))
+            .field(
+                "channel-mapping",
+                gst::Array::new(mapping.table.iter().map(|channel| i32::from(*channel))),
+            ),
+    };
+    Ok(caps.build())
+}
+
+fn readable(buffer: &gst::BufferRef) -> Option<Bytes> {
+    Some(Bytes::copy_from_slice(&buffer.map_readable().ok()?))
+}
+
+/// A fraction in lowest terms; `None` if it has a zero or does not fit.
+fn reduced(numer: u64, denom: u64) -> Option<(u32, u32)> {
+    let (mut a, mut b) = (numer, denom);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    let divisor = (numer != 0 && denom != 0).then_some(a)?;
+    Some((
+        u32::try_from(numer / divisor).ok()?,
+        u32::try_from(denom / divisor).ok()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests;
