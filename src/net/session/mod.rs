@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{config::{ConnectConfig, Secret}, error::{Error, Result}};
+use super::{
+    config::{ConnectConfig, Secret},
+    error::{Error, Result},
+};
 
 /// Publishers share a connection with publishers, subscribers with subscribers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,7 +39,10 @@ pub struct SessionInfo {
 pub enum State {
     /// Dialling for the first time; the last failure, if there was one.
     Connecting { last: Option<Error> },
-    Connected { info: Arc<SessionInfo>, generation: u64 },
+    Connected {
+        info: Arc<SessionInfo>,
+        generation: u64,
+    },
     /// Was connected; why it is not now.
     Reconnecting { last: Error },
     /// Gave up.

@@ -1,1 +1,17 @@
+//! From a URL to a transport session: URL rules, TLS, endpoints, dialling and listening.
 
+mod adapter;
+pub mod address;
+pub mod certificate;
+mod development;
+mod dial;
+pub mod endpoint;
+pub(in crate::net) mod failure;
+pub mod listen;
+pub mod tls;
+pub mod versions;
+
+pub use adapter::Session;
+pub use address::{parse as parse_url, redact, redact_text, take_broadcast};
+pub use dial::{Dialed, dial};
+pub use tls::parse_pin;

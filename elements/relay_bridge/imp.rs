@@ -1,0 +1,264 @@
+//! The element: settings, states, signals. The relay itself is [`Relay`].
+//!
+//! Locks: `settings` and `relay` are leaves; neither is held while the other is taken, nor while anything is
+//! emitted, notified, posted or waited for.
+
+use std::{
+    sync::{LazyLock, mpsc},
+    time::Duration,
+};
+
+use gst::{glib, prelude::*, subclass::prelude::*};
+use parking_lot::Mutex;
+
+use super::{
+    settings::{PROPERTIES, Settings},
+    structures,
+};
+use crate::net::{
+    error::Error,
+    relay::{Event, Relay},
+};
+
+/// PAUSED→READY takes no longer, whatever the peers do.
+const STOP_LIMIT: Duration = Duration::from_millis(480);
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "moqrelay",
+        gst::DebugColorFlags::empty(),
+        Some("Media over QUIC relay"),
+    )
+});
+
+#[derive(Default)]
+pub struct RelayBridge {
+    settings: Mutex<Settings>,
+    /// There from READY→PAUSED to PAUSED→READY if there is an address to listen on.
+    relay: Mutex<Option<Relay>>,
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for RelayBridge {
+    const NAME: &'static str = "GstRelayBridge";
+    type Type = super::RelayBridge;
+    type ParentType = gst::Element;
+}
+
+impl ObjectImpl for RelayBridge {
+    fn properties() -> &'static [glib::ParamSpec] {
+        &PROPERTIES
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
+            let structure = gst::Structure::static_type();
+            vec![
+                /*
+                 * GstRelayBridge::session-added:
+                 * @session: `id` (guint64), `peer`, `transport` (`webtransport` or `quic`), `version`, `scope`
+                 *
+                 * A peer connected. Emitted, like all signals here, from a thread that neither streams nor serves
+                 * the network; it may be blocked.
+                 */
+                glib::subclass::Signal::builder("session-added")
+                    .param_types([structure])
+                    .build(),
+                /*
+                 * GstRelayBridge::session-removed:
+                 * @session: as in #GstRelayBridge::session-added
+                 * @reason: why it ended, in words
+                 */
+                glib::subclass::Signal::builder("session-removed")
+                    .param_types([structure, String::static_type()])
+                    .build(),
+                /*
+                 * GstRelayBridge::broadcast-added:
+                 * @name: the broadcast that is announced, from the relay's root
+                 */
+                glib::subclass::Signal::builder("broadcast-added")
+                    .param_types([String::static_type()])
+                    .build(),
+                /*
+                 * GstRelayBridge::broadcast-removed:
+                 * @name: the broadcast that is not announced any more
+                 */
+                glib::subclass::Signal::builder("broadcast-removed")
+                    .param_types([String::static_type()])
+                    .build(),
+            ]
+        });
+        &SIGNALS
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        self.settings.lock().set(pspec.name(), value);
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "bound-url" => self.relay.lock().as_ref().map(Relay::url).to_value(),
+            "certificate-fingerprint" => self
+                .relay
+                .lock()
+                .as_ref()
+                .map(Relay::fingerprint)
+                .to_value(),
+            "stats" => {
+                let stats = self.relay.lock().as_ref().map(Relay::stats);
+                stats
+                    .map_or_else(
+                        || gst::Structure::new_empty(structures::STATS),
+                        |s| structures::stats(&s),
+                    )
+                    .to_value()
+            }
+            name => self.settings.lock().get(name),
+        }
+    }
+}
+
+impl GstObjectImpl for RelayBridge {}
+
+impl ElementImpl for RelayBridge {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Media over QUIC relay",
+                "Network/MoQ",
+                "Accepts MoQ publishers and subscribers over WebTransport and raw QUIC and passes what the ones send on \
+                 to the others, held once; has no pads",
+                "gst-plugin-moq developers",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        match transition {
+            gst::StateChange::NullToReady => self.validate()?,
+            gst::StateChange::ReadyToPaused => self.start()?,
+            _ => {}
+        }
+        let result = self.parent_change_state(transition);
+        match transition {
+            gst::StateChange::ReadyToPaused if result.is_err() => self.stop(),
+            gst::StateChange::PausedToReady => self.stop(),
+            _ => {}
+        }
+        result
+    }
+}
+
+impl RelayBridge {
+    fn validate(&self) -> Result<(), gst::StateChangeError> {
+        let settings = self.settings.lock().clone();
+        settings
+            .config()
+            .map(|_| ())
+            .map_err(|err| self.fail(gst::ResourceError::Settings, &err))
+    }
+
+    fn start(&self) -> Result<(), gst::StateChangeError> {
+        let settings = self.settings.lock().clone();
+        let config = settings
+            .config()
+            .map_err(|err| self.fail(gst::ResourceError::Settings, &err))?;
+        let Some(config) = config else {
+            gst::element_imp_warning!(
+                self,
+                gst::ResourceError::Settings,
+                ("Nothing to do: listen is empty. Set it to an address such as 127.0.0.1:4443"),
+                ["cause settings"]
+            );
+            return Ok(());
+        };
+        let relay = Relay::start(config)
+            .map_err(|err| self.fail(gst::ResourceError::OpenReadWrite, &err))?;
+        if let Some(events) = relay.events() {
+            self.pump(events);
+        }
+        let message = gst::Structure::builder("relay-bridge-listening")
+            .field("url", relay.url())
+            .field("fingerprint", relay.fingerprint())
+            .field(
+                "addresses",
+                gst::Array::new(relay.bound().iter().map(ToString::to_string)),
+            )
+            .build();
+        gst::info!(CAT, imp = self, "listening: {message}");
+        *self.relay.lock() = Some(relay);
+        self.notify_bound();
+        let obj = self.obj();
+        let _ = obj.post_message(gst::message::Element::builder(message).src(&*obj).build());
+        Ok(())
+    }
+
+    fn stop(&self) {
+        let Some(relay) = self.relay.lock().take() else {
+            return;
+        };
+        if !relay.stop_blocking(STOP_LIMIT) {
+            gst::warning!(
+                CAT,
+                imp = self,
+                "still stopping after {STOP_LIMIT:?}, in the background"
+            );
+        }
+        self.notify_bound();
+    }
+
+    fn notify_bound(&self) {
+        self.obj().notify("bound-url");
+        self.obj().notify("certificate-fingerprint");
+    }
+
+    /// The one error message of a failed state change.
+    fn fail(&self, kind: gst::ResourceError, err: &Error) -> gst::StateChangeError {
+        gst::error!(CAT, imp = self, "{err}");
+        let details = gst::Structure::builder("moq-error")
+            .field("cause", err.cause.as_str())
+            .build();
+        gst::element_imp_error!(self, kind, ("{}", err), ["cause {}", err.cause], details: details);
+        gst::StateChangeError
+    }
+
+    /// Emits the relay's events from a thread of their own, which ends with the relay and holds nothing.
+    fn pump(&self, events: mpsc::Receiver<Event>) {
+        let element = self.obj().downgrade();
+        let thread = std::thread::Builder::new()
+            .name("relay-bridge".to_owned())
+            .spawn(move || {
+                while let Ok(event) = events.recv() {
+                    let Some(element) = element.upgrade() else {
+                        return;
+                    };
+                    emit(&element, event);
+                }
+            });
+        if let Err(err) = thread {
+            gst::warning!(
+                CAT,
+                imp = self,
+                "no signals will be emitted: cannot start a thread: {err}"
+            );
+        }
+    }
+}
+
+fn emit(element: &super::RelayBridge, event: Event) {
+    gst::debug!(CAT, obj = element, "{event:?}");
+    match event {
+        Event::SessionAdded(info) => {
+            element.emit_by_name::<()>("session-added", &[&structures::session(&info)]);
+        }
+        Event::SessionRemoved(info, reason) => {
+            element.emit_by_name::<()>("session-removed", &[&structures::session(&info), &reason]);
+        }
+        Event::BroadcastAdded(name) => element.emit_by_name::<()>("broadcast-added", &[&name]),
+        Event::BroadcastRemoved(name) => element.emit_by_name::<()>("broadcast-removed", &[&name]),
+    }
+}

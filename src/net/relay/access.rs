@@ -1,0 +1,225 @@
+//! Who may publish and subscribe to what.
+
+use std::net::{IpAddr, SocketAddr};
+
+use moq_net::{Pattern, Patterns};
+
+use super::config::RelayConfig;
+use crate::net::{
+    error::{Cause, Error, Result},
+    transport::listen::is_loopback,
+};
+
+/// The rules of a relay.
+#[derive(Debug, Clone)]
+pub(super) struct Access {
+    publish: Patterns,
+    subscribe: Patterns,
+    trust_loopback: bool,
+}
+
+/// What one peer may do, as patterns from the relay's root; empty = nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Grant {
+    pub publish: Patterns,
+    pub subscribe: Patterns,
+}
+
+impl Access {
+    /// Reads the rules, and refuses a listener that others can reach as long as no rule says what they may do.
+    pub fn new(config: &RelayConfig) -> Result<Self> {
+        let access = Self {
+            publish: parse(&config.public_publish, "public-publish")?,
+            subscribe: parse(&config.public_subscribe, "public-subscribe")?,
+            trust_loopback: config.trust_loopback,
+        };
+        let open = config
+            .listen
+            .iter()
+            .find(|address| !is_loopback(address.ip()));
+        match open {
+            Some(address) if access.publish.is_empty() && access.subscribe.is_empty() => {
+                Err(refusal(address))
+            }
+            _ => Ok(access),
+        }
+    }
+
+    /// What a peer at this address may do. Tokens will widen it when the relay checks them.
+    pub fn grant(&self, peer: IpAddr) -> Grant {
+        if self.trust_loopback && is_loopback(peer) {
+            let all = Patterns::from(Pattern::all());
+            return Grant {
+                publish: all.clone(),
+                subscribe: all,
+            };
+        }
+        Grant {
+            publish: self.publish.clone(),
+            subscribe: self.subscribe.clone(),
+        }
+    }
+}
+
+impl Grant {
+    pub fn is_empty(&self) -> bool {
+        self.publish.is_empty() && self.subscribe.is_empty()
+    }
+}
+
+fn refusal(address: &SocketAddr) -> Error {
+    Error::new(
+        Cause::Settings,
+        format!(
+            "refusing to listen on {address}, which other machines can reach, without access rules: set \
+             public-subscribe and public-publish to patterns of broadcast names (\"**\" allows all), or listen on \
+             127.0.0.1 or [::1]"
+        ),
+    )
+}
+
+fn parse(patterns: &[String], property: &str) -> Result<Patterns> {
+    let mut parsed = Patterns::new();
+    for text in patterns {
+        let pattern = text.parse::<Pattern>().map_err(|err| {
+            Error::new(
+                Cause::Settings,
+                format!("{property}: \"{text}\" is no pattern ({err}); examples: \"**\", \"room1/**\", \"*/camera\""),
+            )
+        })?;
+        parsed.insert(pattern);
+    }
+    Ok(parsed)
+}
+
+/// Turns the path of a URL or of a SETUP message into the root that a session is confined to: `/room1/` → `room1`.
+///
+/// `None` for what names no place below the root: `.` and `..`, bad escapes, bytes that are not UTF-8, control
+/// characters, more than 32 segments or 1024 bytes.
+pub(super) fn scope_of(path: &str) -> Option<String> {
+    const MAX_BYTES: usize = 1024;
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let path = unescape(path)?;
+    if path.len() > MAX_BYTES || path.chars().any(char::is_control) {
+        return None;
+    }
+    let segments: Vec<&str> = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .collect();
+    if segments.len() > moq_net::Path::MAX_PARTS
+        || segments
+            .iter()
+            .any(|segment| matches!(*segment, "." | ".."))
+    {
+        return None;
+    }
+    Some(segments.join("/"))
+}
+
+/// Undoes percent-encoding (RFC 3986 section 2.1).
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        if byte != b'%' {
+            bytes.push(byte);
+            rest = tail;
+            continue;
+        }
+        let (digits, tail) = tail.split_at_checked(2)?;
+        let mut value = [0];
+        hex::decode_to_slice(digits, &mut value).ok()?;
+        bytes.push(value[0]);
+        rest = tail;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(listen: &str) -> RelayConfig {
+        RelayConfig::new(vec![listen.parse().unwrap()])
+    }
+
+    #[test]
+    fn a_public_listener_without_rules_is_refused_with_the_remedy() {
+        for listen in ["0.0.0.0:4443", "[::]:0", "192.0.2.1:4443"] {
+            let err = Access::new(&config(listen)).unwrap_err();
+            assert_eq!(err.cause, Cause::Settings);
+            assert!(
+                err.message.contains("public-subscribe") && err.message.contains("127.0.0.1"),
+                "{err}"
+            );
+        }
+        assert!(Access::new(&config("127.0.0.1:0")).is_ok());
+        assert!(Access::new(&config("[::1]:0")).is_ok());
+    }
+
+    #[test]
+    fn rules_open_a_public_listener_for_what_they_name() {
+        let mut config = config("0.0.0.0:4443");
+        config.public_subscribe = vec!["room1/**".to_owned()];
+        let access = Access::new(&config).unwrap();
+
+        let stranger = access.grant("192.0.2.7".parse().unwrap());
+        assert!(stranger.subscribe.matches("room1/camera"));
+        assert!(!stranger.subscribe.matches("room2/camera"));
+        assert!(stranger.publish.is_empty());
+
+        for local in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert!(
+                access
+                    .grant(local.parse().unwrap())
+                    .publish
+                    .matches("room2/camera")
+            );
+        }
+    }
+
+    #[test]
+    fn without_trust_in_loopback_the_rules_hold_for_everyone() {
+        let mut config = config("127.0.0.1:0");
+        config.trust_loopback = false;
+        let access = Access::new(&config).unwrap();
+        assert!(access.grant("127.0.0.1".parse().unwrap()).is_empty());
+    }
+
+    #[test]
+    fn a_bad_pattern_names_its_property() {
+        let mut config = config("127.0.0.1:0");
+        config.public_publish = vec!["a/**/b/**".to_owned()];
+        let err = Access::new(&config).unwrap_err();
+        assert!(err.message.contains("public-publish"), "{err}");
+    }
+
+    #[test]
+    fn a_path_becomes_the_scope_of_its_session() {
+        assert_eq!(scope_of("").as_deref(), Some(""));
+        assert_eq!(scope_of("/").as_deref(), Some(""));
+        assert_eq!(scope_of("/room1/").as_deref(), Some("room1"));
+        assert_eq!(scope_of("/a//b?jwt=secret").as_deref(), Some("a/b"));
+        assert_eq!(scope_of("/caf%C3%A9").as_deref(), Some("café"));
+    }
+
+    #[test]
+    fn a_path_that_climbs_or_is_no_text_is_rejected() {
+        for path in [
+            "/..",
+            "/a/../b",
+            "/%2e%2e/b",
+            "/a%2F..%2Fb",
+            "/%ff",
+            "/%4",
+            "/%zz",
+            "/a%00b",
+            "/a\nb",
+        ] {
+            assert_eq!(scope_of(path), None, "{path:?}");
+        }
+        assert_eq!(scope_of(&"/a".repeat(33)), None);
+        assert_eq!(scope_of(&"a".repeat(2000)), None);
+    }
+}

@@ -1,0 +1,236 @@
+//! Lets a `web-transport-quinn` session (trait 0.5) carry `moq_net` (trait 0.4).
+//!
+//! Every method forwards. The traits differ in one thing: a stream's priority is `u8` on moq_net's side and `i32` on
+//! quinn's; both say that higher goes first.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, Bytes};
+use moq_net::web_transport_trait::{self as inner, poll as to};
+use web_transport_trait::{Error as _, poll as from};
+
+/// One MoQ transport session: WebTransport over HTTP/3, or raw QUIC.
+#[derive(Clone)]
+pub struct Session(web_transport_quinn::Session);
+
+impl Session {
+    /// Wraps an established session.
+    pub fn new(session: web_transport_quinn::Session) -> Self {
+        Self(session)
+    }
+
+    /// The QUIC connection underneath, for its statistics and to watch or close it.
+    pub fn quic(&self) -> &quinn::Connection {
+        &self.0
+    }
+}
+
+/// An outgoing stream of [`Session`].
+pub struct SendStream(web_transport_quinn::SendStream);
+
+/// An incoming stream of [`Session`].
+pub struct RecvStream(web_transport_quinn::RecvStream);
+
+/// A failure of any of them, with the peer's code where it sent one.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    #[error(transparent)]
+    Session(#[from] web_transport_quinn::SessionError),
+    #[error(transparent)]
+    Read(#[from] web_transport_quinn::ReadError),
+    #[error(transparent)]
+    Write(#[from] web_transport_quinn::WriteError),
+}
+
+impl inner::Error for TransportError {
+    fn session_error(&self) -> Option<(u32, String)> {
+        match self {
+            Self::Session(err) => err.session_error(),
+            Self::Read(err) => err.session_error(),
+            Self::Write(err) => err.session_error(),
+        }
+    }
+
+    fn stream_error(&self) -> Option<u32> {
+        match self {
+            Self::Session(err) => err.stream_error(),
+            Self::Read(err) => err.stream_error(),
+            Self::Write(err) => err.stream_error(),
+        }
+    }
+}
+
+impl to::Session for Session {
+    type SendStream = SendStream;
+    type RecvStream = RecvStream;
+    type Error = TransportError;
+
+    fn poll_accept_uni(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<RecvStream, TransportError>> {
+        let recv = ready!(from::Session::poll_accept_uni(&mut self.0, cx))?;
+        Poll::Ready(Ok(RecvStream(recv)))
+    }
+
+    fn poll_accept_bi(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(SendStream, RecvStream), TransportError>> {
+        let (send, recv) = ready!(from::Session::poll_accept_bi(&mut self.0, cx))?;
+        Poll::Ready(Ok((SendStream(send), RecvStream(recv))))
+    }
+
+    fn poll_open_uni(&mut self, cx: &mut Context<'_>) -> Poll<Result<SendStream, TransportError>> {
+        let send = ready!(from::Session::poll_open_uni(&mut self.0, cx))?;
+        Poll::Ready(Ok(SendStream(send)))
+    }
+
+    fn poll_open_bi(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(SendStream, RecvStream), TransportError>> {
+        let (send, recv) = ready!(from::Session::poll_open_bi(&mut self.0, cx))?;
+        Poll::Ready(Ok((SendStream(send), RecvStream(recv))))
+    }
+
+    fn poll_send_datagram(
+        &mut self,
+        cx: &mut Context<'_>,
+        payload: &[u8],
+    ) -> Poll<Result<(), TransportError>> {
+        from::Session::poll_send_datagram(&mut self.0, cx, payload).map_err(Into::into)
+    }
+
+    fn poll_recv_datagram(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, TransportError>> {
+        from::Session::poll_recv_datagram(&mut self.0, cx).map_err(Into::into)
+    }
+
+    fn max_datagram_size(&self) -> usize {
+        self.0.max_datagram_size()
+    }
+
+    fn protocol(&self) -> Option<&str> {
+        self.0.protocol()
+    }
+
+    fn close(&mut self, code: u32, reason: &str) {
+        from::Session::close(&mut self.0, code, reason);
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<TransportError> {
+        from::Session::poll_closed(&mut self.0, cx).map(Into::into)
+    }
+
+    fn stats(&self) -> impl inner::Stats {
+        Stats(self.0.stats())
+    }
+}
+
+impl to::SendStream for SendStream {
+    type Error = TransportError;
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<Result<usize, TransportError>> {
+        from::SendStream::poll_write(&mut self.0, cx, buf).map_err(Into::into)
+    }
+
+    fn poll_write_buf<B: Buf>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut B,
+    ) -> Poll<Result<usize, TransportError>> {
+        from::SendStream::poll_write_buf(&mut self.0, cx, buf).map_err(Into::into)
+    }
+
+    fn set_priority(&mut self, order: u8) {
+        from::SendStream::set_priority(&mut self.0, i32::from(order));
+    }
+
+    fn finish(&mut self) -> Result<(), TransportError> {
+        from::SendStream::finish(&mut self.0).map_err(Into::into)
+    }
+
+    fn reset(&mut self, code: u32) {
+        from::SendStream::reset(&mut self.0, code);
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        from::SendStream::poll_closed(&mut self.0, cx).map_err(Into::into)
+    }
+}
+
+impl to::RecvStream for RecvStream {
+    type Error = TransportError;
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        dst: &mut [u8],
+    ) -> Poll<Result<Option<usize>, TransportError>> {
+        from::RecvStream::poll_read(&mut self.0, cx, dst).map_err(Into::into)
+    }
+
+    fn poll_read_buf<B: BufMut>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut B,
+    ) -> Poll<Result<Option<usize>, TransportError>> {
+        from::RecvStream::poll_read_buf(&mut self.0, cx, buf).map_err(Into::into)
+    }
+
+    fn poll_read_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: usize,
+    ) -> Poll<Result<Option<Bytes>, TransportError>> {
+        from::RecvStream::poll_read_chunk(&mut self.0, cx, max).map_err(Into::into)
+    }
+
+    fn stop(&mut self, code: u32) {
+        from::RecvStream::stop(&mut self.0, code);
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        from::RecvStream::poll_closed(&mut self.0, cx).map_err(Into::into)
+    }
+}
+
+struct Stats<S>(S);
+
+impl<S: web_transport_trait::Stats> inner::Stats for Stats<S> {
+    fn bytes_sent(&self) -> Option<u64> {
+        self.0.bytes_sent()
+    }
+
+    fn bytes_received(&self) -> Option<u64> {
+        self.0.bytes_received()
+    }
+
+    fn bytes_lost(&self) -> Option<u64> {
+        self.0.bytes_lost()
+    }
+
+    fn packets_sent(&self) -> Option<u64> {
+        self.0.packets_sent()
+    }
+
+    fn packets_received(&self) -> Option<u64> {
+        self.0.packets_received()
+    }
+
+    fn packets_lost(&self) -> Option<u64> {
+        self.0.packets_lost()
+    }
+
+    fn rtt(&self) -> Option<std::time::Duration> {
+        self.0.rtt()
+    }
+
+    fn estimated_send_rate(&self) -> Option<u64> {
+        self.0.estimated_send_rate()
+    }
+}

@@ -1,0 +1,274 @@
+//! From one URL to a transport session: resolve, race the addresses, shake hands.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use quinn::crypto::rustls::QuicClientConfig;
+use tokio::{
+    net::UdpSocket,
+    task::JoinSet,
+    time::{Instant, sleep, timeout_at},
+};
+use url::Url;
+use web_transport_quinn::proto::ConnectRequest;
+
+use super::{
+    Session,
+    address::{Address, Name},
+    development, endpoint, failure, tls, versions,
+};
+use crate::net::{
+    config::{ConnectConfig, Secret, Tls, TransportKind},
+    error::{Cause, Error, Result},
+};
+
+/// RFC 8305 section 5.
+const STAGGER: Duration = Duration::from_millis(250);
+const MAX_ADDRESSES: usize = 8;
+
+/// A transport session that MoQ can be set up on.
+pub struct Dialed {
+    pub session: Session,
+    pub address: Address,
+    /// What was offered, so that nothing else is accepted.
+    pub versions: moq_net::Versions,
+}
+
+/// Dials one URL until `deadline`. Call on the runtime; dropping the future cancels.
+///
+/// The deadline's cause tells how far it came: `dns`, `udp-blocked`, or `timeout` once the relay has answered.
+pub async fn dial(config: &ConnectConfig, url: &Url, token: Option<&Secret>, deadline: Instant) -> Result<Dialed> {
+    let started = Instant::now();
+    let address = Address::new(url, config.transport, token)?;
+    let versions = versions::select(&config.versions, address.family)?;
+    let at = address.display.clone();
+    let late = |what: &str| Error::new(Cause::Timeout, format!("{at} did not {what} within connect-timeout"));
+
+    let resolved = resolve(&address, deadline).await?;
+    let digest = match address.development && !config.tls.disable_verify && config.tls.pins.is_empty() {
+        true => Some(
+            timeout_at(deadline, development::fetch_digest(&address, &resolved))
+                .await
+                .map_err(|_| late("serve /certificate.sha256"))??,
+        ),
+        false => None,
+    };
+    let client = client_config(config, &address, &versions, digest).await?;
+    let raced = timeout_at(deadline, race(&resolved, &client, &address, &config.tls)).await;
+    let connection = raced.map_err(|_| failure::no_answer(&at, Some(started.elapsed())))??;
+
+    let session = match address.kind {
+        TransportKind::Quic => web_transport_quinn::Session::raw(connection),
+        _ => {
+            let protocols = versions.alpns().into_iter().map(str::to_owned);
+            let request = ConnectRequest::new(address.connect_url()?).with_protocols(protocols);
+            timeout_at(deadline, web_transport_quinn::Session::connect(connection, request))
+                .await
+                .map_err(|_| late("open a WebTransport session"))?
+                .map_err(|err| failure::webtransport(&err, &at))?
+        }
+    };
+    Ok(Dialed {
+        session: Session::new(session),
+        address,
+        versions,
+    })
+}
+
+/// Files and the system's roots are read off the workers.
+async fn client_config(
+    config: &ConnectConfig,
+    address: &Address,
+    versions: &moq_net::Versions,
+    digest: Option<[u8; 32]>,
+) -> Result<quinn::ClientConfig> {
+    let alpns = match address.kind {
+        TransportKind::Quic => versions.alpns(),
+        _ => vec![web_transport_quinn::ALPN],
+    };
+    let files = config.tls.clone();
+    let tls = tokio::task::spawn_blocking(move || tls::client(&files, digest, &alpns))
+        .await
+        .map_err(|_| Error::new(Cause::Tls, "TLS could not be set up"))??;
+    let quic = QuicClientConfig::try_from(tls)
+        .map_err(|err| Error::new(Cause::Tls, format!("TLS cannot carry QUIC: {err}")))?;
+    let mut client = quinn::ClientConfig::new(Arc::new(quic));
+    client.transport_config(Arc::new(endpoint::transport(config)));
+    Ok(client)
+}
+
+async fn resolve(address: &Address, deadline: Instant) -> Result<Vec<SocketAddr>> {
+    let with_port = |ip: IpAddr| SocketAddr::new(ip, address.port);
+    let name = match &address.host {
+        Name::Ip(ip) => return Ok(vec![with_port(*ip)]),
+        // RFC 6761 section 6.3; many a hosts file lacks the IPv6 line.
+        Name::Dns(name) if name.eq_ignore_ascii_case("localhost") => {
+            return Ok([Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]
+                .map(with_port)
+                .to_vec());
+        }
+        Name::Dns(name) => name,
+    };
+    let dns = |what: String| {
+        Error::new(
+            Cause::Dns,
+            format!("the host name {name} {what}; check the URL and the network's DNS"),
+        )
+    };
+    let found: Vec<SocketAddr> = timeout_at(deadline, tokio::net::lookup_host((name.as_str(), address.port)))
+        .await
+        .map_err(|_| dns("was not resolved in time".into()))?
+        .map_err(|err| dns(format!("does not resolve ({err})")))?
+        .collect();
+    if found.is_empty() {
+        return Err(dns("has no address".into()));
+    }
+    Ok(interleave(found))
+}
+
+/// Alternates the families, the resolver's first choice first (RFC 8305 section 4).
+fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = found.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = found.into_iter().partition(|addr| addr.is_ipv6() == first_is_v6);
+    let mut second = second.into_iter();
+    let mut out = Vec::new();
+    for addr in first {
+        out.push(addr);
+        out.extend(second.next());
+    }
+    out.extend(second);
+    out.truncate(MAX_ADDRESSES);
+    out
+}
+
+/// The first address to complete the handshake wins; the others are dropped, which closes them.
+async fn race(
+    addresses: &[SocketAddr],
+    client: &quinn::ClientConfig,
+    address: &Address,
+    tls: &Tls,
+) -> Result<quinn::Connection> {
+    let mut queue = addresses.iter();
+    let mut running = JoinSet::new();
+    let mut worst: Option<Error> = None;
+    loop {
+        match queue.next() {
+            Some(remote) => {
+                let attempt = attempt(*remote, client.clone(), address.clone(), tls.clone());
+                running.spawn(attempt);
+            }
+            None if running.is_empty() => {
+                return Err(worst.unwrap_or_else(|| failure::no_answer(&address.display, None)));
+            }
+            None => {}
+        }
+        tokio::select! {
+            Some(done) = running.join_next() => match done {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(err)) => worst = Some(more_telling(worst, err)),
+                Err(_) => {}
+            },
+            () = sleep(STAGGER), if queue.len() > 0 => {}
+        }
+    }
+}
+
+/// Silence on one family says less than a refusal on the other.
+fn more_telling(old: Option<Error>, new: Error) -> Error {
+    match old {
+        Some(old) if old.cause != Cause::UdpBlocked => old,
+        _ => new,
+    }
+}
+
+async fn attempt(
+    remote: SocketAddr,
+    client: quinn::ClientConfig,
+    address: Address,
+    tls: Tls,
+) -> Result<quinn::Connection> {
+    let connecting = connect(remote, client, &address.host.server_name())?;
+    tokio::select! {
+        done = connecting => done.map_err(|err| failure::handshake(&err, &address.display, &tls)),
+        err = refused(remote) => Err(Error::new(
+            Cause::UdpBlocked,
+            format!("nothing listens on UDP port {} of {} ({err}); is the relay running?", remote.port(), address.display),
+        )),
+    }
+}
+
+fn connect(remote: SocketAddr, client: quinn::ClientConfig, name: &str) -> Result<quinn::Connecting> {
+    let endpoint = || {
+        endpoint::endpoint(remote)
+            .map_err(|err| Error::new(Cause::UdpBlocked, format!("cannot open a UDP socket for {remote}: {err}")))
+    };
+    let bad = |err: quinn::ConnectError| match err {
+        quinn::ConnectError::InvalidServerName(_) => {
+            Error::new(Cause::Settings, format!("'{name}' is not a host name that TLS can check"))
+        }
+        err => Error::new(Cause::UdpBlocked, format!("cannot dial {remote}: {err}")),
+    };
+    match endpoint()?.connect_with(client.clone(), remote, name) {
+        Err(quinn::ConnectError::EndpointStopping) => {
+            endpoint::forget(remote);
+            endpoint()?.connect_with(client, remote, name).map_err(bad)
+        }
+        other => other.map_err(bad),
+    }
+}
+
+/// Resolves when the host says by ICMP that nothing listens there; otherwise never.
+///
+/// QUIC's own socket is not connected and so never hears of it: a connected one sends a single octet that no QUIC server
+/// takes for a packet (RFC 9000 section 17: the fixed bit is 0) and waits for the kernel's word.
+async fn refused(remote: SocketAddr) -> std::io::Error {
+    let ask = async {
+        let local: IpAddr = match remote {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((local, 0)).await?;
+        socket.connect(remote).await?;
+        socket.send(&[0]).await?;
+        let mut answer = [0; 16];
+        loop {
+            socket.recv(&mut answer).await?;
+        }
+    };
+    let result: std::io::Result<std::convert::Infallible> = ask.await;
+    match result {
+        Err(err) if answers(&err) => err,
+        _ => std::future::pending().await,
+    }
+}
+
+fn answers(err: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(err.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_alternate_beginning_with_the_resolvers_choice() {
+        let parse = |texts: &[&str]| -> Vec<SocketAddr> { texts.iter().map(|t| t.parse().unwrap()).collect() };
+        let found = parse(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
+        let want = parse(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
+        assert_eq!(interleave(found), want);
+        let found = parse(&["1.1.1.1:1", "[::1]:1", "[::2]:1"]);
+        assert_eq!(interleave(found), parse(&["1.1.1.1:1", "[::1]:1", "[::2]:1"]));
+    }
+
+    #[test]
+    fn silence_gives_way_to_a_reason() {
+        let silence = Error::new(Cause::UdpBlocked, "silence");
+        let tls = Error::new(Cause::Tls, "tls");
+        assert_eq!(more_telling(Some(silence.clone()), tls.clone()).cause, Cause::Tls);
+        assert_eq!(more_telling(Some(tls), silence).cause, Cause::Tls);
+    }
+}

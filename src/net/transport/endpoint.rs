@@ -1,0 +1,101 @@
+//! The process's QUIC endpoints for dialling: one UDP socket per address family.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use quinn::{TransportConfig, VarInt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::net::config::{CongestionControl, ConnectConfig};
+
+/// Bursts of key frames must survive a busy scheduler. The kernel may give less; that is not an error.
+const SOCKET_BUFFER: usize = 4 << 20;
+/// A group is a stream: many are open at once when tracks are many and the path is long.
+const MAX_STREAMS: u32 = 4096;
+const RECEIVE_WINDOW: u32 = 64 << 20;
+/// One stream may carry a large key frame without waiting for credit.
+const STREAM_RECEIVE_WINDOW: u32 = 8 << 20;
+/// RFC 9002 section 6.2.2 suggests 333 ms, which makes a lost first packet cost a second.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+/// `[IPv4, IPv6]`, made at first use.
+static ENDPOINTS: Mutex<[Option<quinn::Endpoint>; 2]> = Mutex::new([None, None]);
+
+/// The endpoint that reaches `remote`. Call on the runtime.
+pub fn endpoint(remote: SocketAddr) -> std::io::Result<quinn::Endpoint> {
+    let mut endpoints = ENDPOINTS.lock();
+    let slot = &mut endpoints[usize::from(remote.is_ipv6())];
+    if let Some(endpoint) = slot {
+        return Ok(endpoint.clone());
+    }
+    let local: SocketAddr = match remote {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let endpoint = quinn::Endpoint::new(
+        quinn::EndpointConfig::default(),
+        None,
+        socket(local)?,
+        Arc::new(quinn::TokioRuntime),
+    )?;
+    Ok(slot.insert(endpoint).clone())
+}
+
+/// Forgets an endpoint whose socket died, so that the next dial makes a new one.
+pub fn forget(remote: SocketAddr) {
+    let old = ENDPOINTS.lock()[usize::from(remote.is_ipv6())].take();
+    drop(old);
+}
+
+/// A UDP socket for QUIC bound to `local`, with large buffers; IPv6 sockets take IPv6 only.
+pub fn socket(local: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    socket.set_nonblocking(true)?;
+    socket.bind(&local.into())?;
+    Ok(socket.into())
+}
+
+/// QUIC parameters of a dialled connection.
+pub fn transport(config: &ConnectConfig) -> TransportConfig {
+    let mut transport = base();
+    transport
+        .max_idle_timeout(
+            (!config.idle_timeout.is_zero())
+                .then(|| config.idle_timeout.try_into().ok())
+                .flatten(),
+        )
+        .keep_alive_interval((!config.keep_alive_interval.is_zero()).then_some(config.keep_alive_interval));
+    match config.congestion_control {
+        CongestionControl::Cubic => {
+            transport.congestion_controller_factory(Arc::new(quinn::congestion::CubicConfig::default()))
+        }
+        CongestionControl::NewReno => {
+            transport.congestion_controller_factory(Arc::new(quinn::congestion::NewRenoConfig::default()))
+        }
+        CongestionControl::Bbr => {
+            transport.congestion_controller_factory(Arc::new(quinn::congestion::BbrConfig::default()))
+        }
+    };
+    transport
+}
+
+/// QUIC parameters that dialled and accepted connections share.
+pub fn base() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(MAX_STREAMS))
+        .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
+        .stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW))
+        .initial_rtt(INITIAL_RTT);
+    transport
+}

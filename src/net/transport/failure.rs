@@ -1,0 +1,213 @@
+//! Errors of the libraries, turned into causes and sentences that say what to do.
+//!
+//! Text that came from the peer is shortened and loses whatever looks like a query: a peer may echo our token.
+
+use moq_net::SessionError;
+use quinn::ConnectionError;
+use web_transport_quinn::{ClientError, ConnectError, http::StatusCode, proto};
+
+use super::address::redact_text;
+use crate::net::{
+    config::Tls,
+    error::{Cause, Error},
+};
+
+/// QUIC carries TLS alert `n` as error 0x100 + n (RFC 9001 section 4.8).
+const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
+const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
+const PEER_TEXT: usize = 200;
+
+/// A failure before the QUIC handshake was complete.
+pub fn handshake(err: &ConnectionError, at: &str, tls: &Tls) -> Error {
+    match err {
+        ConnectionError::TransportError(inner) if ALERTS.contains(&u64::from(inner.code)) => {
+            Error::new(Cause::Tls, certificate(&inner.reason, at, tls))
+        }
+        ConnectionError::ConnectionClosed(close) if u64::from(close.error_code) == NO_APPLICATION_PROTOCOL => {
+            Error::new(
+                Cause::Version,
+                format!("{at} offers none of our protocol versions on this transport; check protocol-versions and the URL scheme"),
+            )
+        }
+        ConnectionError::ConnectionClosed(close) if ALERTS.contains(&u64::from(close.error_code)) => {
+            Error::new(Cause::Tls, refused_by_peer(u64::from(close.error_code) - 0x100, at))
+        }
+        ConnectionError::VersionMismatch => {
+            Error::new(Cause::Version, format!("{at} does not speak QUIC version 1"))
+        }
+        ConnectionError::TimedOut => no_answer(at, None),
+        err => established(err, at),
+    }
+}
+
+/// A failure of a connection that was there.
+pub fn established(err: &ConnectionError, at: &str) -> Error {
+    let lost = |what: String| Error::new(Cause::ConnectionLost, what);
+    match err {
+        ConnectionError::TimedOut => lost(format!("{at} went silent for longer than idle-timeout")),
+        ConnectionError::Reset => lost(format!("{at} does not know this connection any more: it was restarted")),
+        ConnectionError::ConnectionClosed(close) if ALERTS.contains(&u64::from(close.error_code)) => {
+            Error::new(Cause::Tls, refused_by_peer(u64::from(close.error_code) - 0x100, at))
+        }
+        ConnectionError::ApplicationClosed(close) => {
+            let reason = peer_text(&String::from_utf8_lossy(&close.reason));
+            lost(format!("{at} closed the connection (code {}{reason})", close.error_code))
+        }
+        ConnectionError::ConnectionClosed(close) => {
+            let reason = peer_text(&String::from_utf8_lossy(&close.reason));
+            lost(format!("{at} aborted the connection ({}{reason})", close.error_code))
+        }
+        err => lost(format!("the connection to {at} broke{}", peer_text(&err.to_string()))),
+    }
+}
+
+/// Nothing came back on UDP.
+pub fn no_answer(at: &str, within: Option<std::time::Duration>) -> Error {
+    let within = within.map_or(String::new(), |limit| format!(" within {:.1} s", limit.as_secs_f64()));
+    Error::new(
+        Cause::UdpBlocked,
+        format!("no answer on UDP from {at}{within}: a firewall blocks it, or no relay listens there"),
+    )
+}
+
+/// A failure of the HTTP/3 exchange that opens a WebTransport session.
+pub fn webtransport(err: &ClientError, at: &str) -> Error {
+    let status = match err {
+        ClientError::HttpError(ConnectError::ErrorStatus(status)) => Some(*status),
+        ClientError::HttpError(ConnectError::ProtoError(
+            proto::ConnectError::WrongStatus(Some(status)) | proto::ConnectError::ErrorStatus(status),
+        )) => Some(*status),
+        _ => None,
+    };
+    if let Some(status) = status {
+        return http_status(status, at);
+    }
+    match err {
+        ClientError::Connection(err)
+        | ClientError::HttpError(ConnectError::ConnectionError(err))
+        | ClientError::WriteError(quinn::WriteError::ConnectionLost(err))
+        | ClientError::ReadError(quinn::ReadError::ConnectionLost(err)) => established(err, at),
+        ClientError::HttpError(ConnectError::ProtocolMismatch(_)) => {
+            Error::new(Cause::Version, format!("{at} chose a protocol version that we did not offer"))
+        }
+        ClientError::SettingsError(_) => Error::new(
+            Cause::Version,
+            format!("{at} speaks HTTP/3 but not WebTransport; use moqt:// or moql:// if it offers raw QUIC"),
+        ),
+        err => Error::new(
+            Cause::ConnectionLost,
+            format!("{at} did not open a WebTransport session{}", peer_text(&err.to_string())),
+        ),
+    }
+}
+
+fn http_status(status: StatusCode, at: &str) -> Error {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::new(
+            Cause::Auth,
+            format!("{at} refused the token (HTTP {}); set a valid auth-token for this path", status.as_u16()),
+        ),
+        StatusCode::NOT_FOUND => Error::new(
+            Cause::Auth,
+            format!("{at} knows no such path (HTTP 404); check the path of the URL"),
+        ),
+        _ => Error::new(Cause::ConnectionLost, format!("{at} answered HTTP {}", status.as_u16())),
+    }
+}
+
+/// A failure of the MoQ session; `quic` tells more when the transport underneath broke.
+pub fn session(err: &moq_net::Error, quic: &quinn::Connection, at: &str) -> Error {
+    use moq_net::Error as Moq;
+    match err {
+        Moq::Unauthorized | Moq::Session(SessionError::Unauthorized) => Error::new(
+            Cause::Auth,
+            format!("{at} refused the token or the path; set a valid auth-token for this path"),
+        ),
+        Moq::Version | Moq::UnknownAlpn(_) | Moq::Session(SessionError::Version) => Error::new(
+            Cause::Version,
+            format!("{at} and we have no protocol version in common; check protocol-versions"),
+        ),
+        Moq::GoingAway | Moq::GoawayTimeout | Moq::Session(SessionError::GoawayTimeout) => {
+            Error::new(Cause::GoAway, format!("{at} went away"))
+        }
+        Moq::Timeout => Error::new(Cause::Timeout, format!("{at} did not answer in time")),
+        Moq::Transport(_) => match quic.close_reason() {
+            Some(ConnectionError::LocallyClosed) | None => Error::new(
+                Cause::ConnectionLost,
+                format!("the session with {at} ended{}", peer_text(&err.to_string())),
+            ),
+            Some(reason) => established(&reason, at),
+        },
+        Moq::Session(SessionError::Cancel) | Moq::Cancel | Moq::Closed => {
+            Error::new(Cause::ConnectionLost, format!("{at} ended the session"))
+        }
+        err => Error::new(
+            Cause::ConnectionLost,
+            format!("the session with {at} ended{}", peer_text(&err.to_string())),
+        ),
+    }
+}
+
+fn certificate(reason: &str, at: &str, tls: &Tls) -> String {
+    let has = |what: &str| reason.contains(what);
+    if has("ApplicationVerificationFailure") {
+        return match tls.pins.is_empty() {
+            true => format!("the certificate of {at} is not the one its /certificate.sha256 told: another server answers there"),
+            false => format!("the certificate of {at} is none of those in server-certificate-hashes; the relay may have renewed it"),
+        };
+    }
+    if has("UnknownIssuer") || has("CaUsedAsEndEntity") {
+        return format!(
+            "the certificate of {at} is not signed by a known authority; for a development relay pin it with \
+             server-certificate-hashes or use http://, for a private authority set certificate-database-file"
+        );
+    }
+    if has("NotValidForName") {
+        return format!("the certificate of {at} is for another host name; use the name it was issued for, or pin it");
+    }
+    if has("Expired") || has("NotValidYet") {
+        return format!("the certificate of {at} is not valid now; check its dates and this machine's clock");
+    }
+    format!("TLS with {at} failed{}", peer_text(reason))
+}
+
+fn refused_by_peer(alert: u64, at: &str) -> String {
+    match alert {
+        116 => format!("{at} wants a client certificate; set certificate-file and private-key-file"),
+        42..=46 | 48 => format!("{at} refused our client certificate (TLS alert {alert})"),
+        _ => format!("{at} refused TLS (alert {alert})"),
+    }
+}
+
+/// `": text"`, bounded and without what may be a secret; empty for empty text.
+fn peer_text(text: &str) -> String {
+    let clean: String = redact_text(text)
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(PEER_TEXT)
+        .collect();
+    match clean.trim() {
+        "" => String::new(),
+        clean => format!(": {clean}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_says_is_bounded_and_loses_queries() {
+        assert_eq!(peer_text(" \n"), "");
+        assert_eq!(peer_text("no such path /a?jwt=secret"), ": no such path /a");
+        assert!(peer_text(&"x".repeat(10_000)).len() < 300);
+    }
+
+    #[test]
+    fn http_refusals_are_about_the_token() {
+        let cause = |code: u16| http_status(StatusCode::from_u16(code).unwrap(), "r").cause;
+        assert_eq!(cause(401), Cause::Auth);
+        assert_eq!(cause(403), Cause::Auth);
+        assert_eq!(cause(503), Cause::ConnectionLost);
+    }
+}

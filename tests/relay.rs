@@ -1,0 +1,618 @@
+//! The embedded relay, seen by clients of its protocols.
+
+mod relay_support;
+
+use std::time::{Duration, Instant};
+
+use gstmoq::net::relay::{Event, Relay, RelayConfig};
+use moq_net::Versions;
+use relay_support::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn local() -> Relay {
+    Relay::start(RelayConfig::local()).unwrap()
+}
+
+/// Reads the next group that arrives, to its end.
+async fn next_group(track: &mut moq_net::track::Subscriber) -> (u64, Vec<Vec<u8>>) {
+    let mut group = soon("a group", track.recv_group())
+        .await
+        .unwrap()
+        .expect("the track goes on");
+    let mut frames = Vec::new();
+    while let Some(frame) = soon("a frame", group.read_frame()).await.unwrap() {
+        frames.push(frame.payload.to_vec());
+    }
+    (group.sequence, frames)
+}
+
+#[tokio::test]
+async fn frames_go_from_publisher_to_subscriber_across_transports() {
+    let relay = local();
+    for (index, (from, to)) in WIRES
+        .into_iter()
+        .flat_map(|from| WIRES.map(|to| (from, to)))
+        .enumerate()
+    {
+        let name = format!("demo/{index}");
+        let publisher = connect(&relay, from).await;
+        let published = publisher.publish(&name);
+        let subscriber = connect(&relay, to).await;
+        let mut track = subscriber.subscribe(&name).await;
+
+        let mut group = published.track.append_group().unwrap();
+        for frame in 0..5 {
+            group
+                .write_frame(timestamp(0, frame), payload(0, frame))
+                .unwrap();
+        }
+        group.finish().unwrap();
+
+        let (_, frames) = next_group(&mut track).await;
+        assert_eq!(
+            frames,
+            (0..5).map(|frame| payload(0, frame)).collect::<Vec<_>>(),
+            "{from:?} to {to:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_joins_late_gets_the_open_group_from_its_first_frame() {
+    let relay = local();
+    let publisher = connect(&relay, Wire::Quic).await;
+    let published = publisher.publish("demo");
+    let early = connect(&relay, Wire::Quic).await;
+    let mut early_track = early.subscribe("demo").await;
+
+    let mut group = published.track.append_group().unwrap();
+    group.write_frame(timestamp(0, 0), payload(0, 0)).unwrap();
+    group.write_frame(timestamp(0, 1), payload(0, 1)).unwrap();
+    // The relay has them once the first subscriber does.
+    let mut early_group = soon("the group", early_track.recv_group())
+        .await
+        .unwrap()
+        .unwrap();
+    for frame in 0..2 {
+        let got = soon("a frame", early_group.read_frame())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(got.payload, payload(0, frame));
+    }
+
+    for wire in WIRES {
+        let late = connect(&relay, wire).await;
+        let mut track = late.subscribe("demo").await;
+        let mut joined = soon("the group", track.recv_group())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(joined.sequence, early_group.sequence);
+        let first = soon("the first frame", joined.read_frame())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(first.payload, payload(0, 0), "{wire:?}");
+    }
+}
+
+#[tokio::test]
+async fn twenty_subscribers_cost_the_publisher_one_copy() {
+    const SUBSCRIBERS: usize = 20;
+    const GROUPS: u64 = 5;
+    let relay = local();
+    let publisher = connect(&relay, Wire::Quic).await;
+    let published = publisher.publish("demo");
+
+    let mut subscribers = Vec::new();
+    for index in 0..SUBSCRIBERS {
+        let peer = connect(&relay, WIRES[index % 2]).await;
+        let track = peer.subscribe("demo").await;
+        subscribers.push((peer, track));
+    }
+    let mut sent = 0;
+    for group in 0..GROUPS {
+        let mut producer = published.track.append_group().unwrap();
+        for frame in 0..4 {
+            let bytes = payload(group, frame);
+            sent += bytes.len() as u64;
+            producer
+                .write_frame(timestamp(group, frame), bytes)
+                .unwrap();
+        }
+        producer.finish().unwrap();
+        for (_, track) in &mut subscribers {
+            assert_eq!(next_group(track).await.1.len(), 4);
+        }
+    }
+    let stats = relay.stats();
+    assert_eq!(stats.bytes_received, sent, "one copy came in");
+    assert_eq!(
+        stats.bytes_sent,
+        sent * SUBSCRIBERS as u64,
+        "and one went to each"
+    );
+    assert_eq!(stats.sessions, SUBSCRIBERS as u64 + 1);
+    assert_eq!(stats.subscriptions, SUBSCRIBERS as u64);
+}
+
+#[tokio::test]
+async fn a_path_confines_its_session() {
+    let relay = local();
+    for (wire, room) in WIRES.into_iter().zip(["room1", "room2"]) {
+        let inside = dial(&relay, wire, &format!("/{room}"), Versions::all())
+            .await
+            .unwrap();
+        let _published = inside.publish("camera");
+        let whole = connect(&relay, wire).await;
+        let consumer = whole.origin.consume();
+        soon(
+            "the full name",
+            consumer.routed_broadcast(format!("{room}/camera")),
+        )
+        .await
+        .unwrap();
+
+        let other = dial(&relay, wire, "/elsewhere", Versions::all())
+            .await
+            .unwrap();
+        let _other_published = other.publish("own");
+        let peer = dial(&relay, wire, &format!("/{room}/"), Versions::all())
+            .await
+            .unwrap();
+        let mut announced = peer.origin.consume().announced();
+        let first = soon("an announcement", announced.next()).await.unwrap();
+        assert_eq!(
+            first.prefix.as_str(),
+            "camera",
+            "named from the room, and nothing else is in it"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_climbs_is_refused_and_counted() {
+    let relay = local();
+    for path in ["/a/../../b", "/%ff"] {
+        if let Ok(peer) = dial(&relay, Wire::Quic, path, Versions::all()).await {
+            soon("the close", peer.moq.closed()).await;
+        }
+    }
+    assert!(
+        dial(&relay, Wire::WebTransport, "/%ff", Versions::all())
+            .await
+            .is_err()
+    );
+    wait_for("the counter", || relay.stats().refused_access == 3).await;
+}
+
+#[tokio::test]
+async fn stopping_says_goaway_and_frees_the_port() {
+    let relay = local();
+    let address = relay.bound()[0];
+    let mut peers = Vec::new();
+    for wire in WIRES {
+        peers.push(connect(&relay, wire).await);
+    }
+    let start = Instant::now();
+    let stop = tokio::spawn(async move { relay.stop(Duration::from_millis(500)).await });
+    for peer in &peers {
+        soon("GOAWAY", peer.moq.draining().recv()).await.unwrap();
+    }
+    soon("the stop", stop).await.unwrap();
+    assert!(
+        start.elapsed() < Duration::from_millis(700),
+        "{:?}",
+        start.elapsed()
+    );
+    for peer in &peers {
+        soon("the close", peer.moq.closed()).await;
+    }
+    Relay::start(RelayConfig::new(vec![address])).expect("the port is free again");
+}
+
+#[tokio::test]
+async fn peers_that_leave_on_goaway_let_the_relay_stop_at_once() {
+    let relay = local();
+    let peer = connect(&relay, Wire::Quic).await;
+    let leave = tokio::spawn(async move {
+        soon("GOAWAY", peer.moq.draining().recv()).await.unwrap();
+        drop(peer);
+    });
+    let start = Instant::now();
+    soon("the stop", relay.stop(Duration::from_secs(5))).await;
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    leave.await.unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_thread_inside_another_runtime_may_wait_for_the_stop() {
+    let relay = local();
+    let start = Instant::now();
+    assert!(relay.stop_blocking(Duration::from_millis(500)));
+    assert!(
+        start.elapsed() < Duration::from_millis(400),
+        "nobody was there: {:?}",
+        start.elapsed()
+    );
+    drop(relay);
+}
+
+#[tokio::test]
+async fn sessions_over_the_limit_are_refused_and_the_others_go_on() {
+    let mut config = RelayConfig::local();
+    config.limits.sessions_per_address = 3;
+    let relay = Relay::start(config).unwrap();
+    let publisher = connect(&relay, Wire::Quic).await;
+    let published = publisher.publish("demo");
+    let subscriber = connect(&relay, Wire::WebTransport).await;
+    let mut track = subscriber.subscribe("demo").await;
+    let third = connect(&relay, Wire::Quic).await;
+
+    let refused = dial(&relay, Wire::Quic, "/", Versions::all())
+        .await
+        .err()
+        .expect("one too many");
+    assert!(refused.0.contains("refused"), "{refused:?}");
+    assert_eq!(relay.stats().refused_limit, 1);
+
+    let mut group = published.track.append_group().unwrap();
+    group.write_frame(timestamp(0, 0), payload(0, 0)).unwrap();
+    group.finish().unwrap();
+    assert_eq!(next_group(&mut track).await.1, [payload(0, 0)]);
+
+    // A place that is given back is given away again.
+    drop(third);
+    wait_for("the place", || relay.stats().sessions == 2).await;
+    soon("a session", async {
+        while dial(&relay, Wire::Quic, "/", Versions::all())
+            .await
+            .is_err()
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_with_too_many_broadcasts_is_closed_and_the_others_go_on() {
+    let mut config = RelayConfig::local();
+    config.limits.broadcasts_per_session = 3;
+    let relay = Relay::start(config).unwrap();
+    let modest = connect(&relay, Wire::Quic).await;
+    let _kept: Vec<_> = (0..3)
+        .map(|index| modest.publish(&format!("modest/{index}")))
+        .collect();
+    let greedy = connect(&relay, Wire::WebTransport).await;
+    let _lost: Vec<_> = (0..4)
+        .map(|index| greedy.publish(&format!("greedy/{index}")))
+        .collect();
+
+    let err = soon("the close", greedy.moq.closed()).await;
+    assert!(
+        matches!(
+            err,
+            moq_net::Error::Session(moq_net::SessionError::Unknown(0x7))
+        ),
+        "{err:?}"
+    );
+    wait_for("the modest ones", || {
+        relay.announced() == ["modest/0", "modest/1", "modest/2"]
+    })
+    .await;
+    assert_eq!(relay.stats().closed_limit, 1);
+    assert_eq!(relay.stats().sessions, 1);
+}
+
+#[tokio::test]
+async fn a_session_with_too_many_tracks_is_closed() {
+    let mut config = RelayConfig::local();
+    config.limits.tracks_per_session = 1;
+    let relay = Relay::start(config).unwrap();
+    let publisher = connect(&relay, Wire::Quic).await;
+    let published = [publisher.publish("a"), publisher.publish("b")];
+    let subscriber = connect(&relay, Wire::Quic).await;
+    let mut tracks = [
+        subscriber.subscribe("a").await,
+        subscriber.subscribe("b").await,
+    ];
+    for (track, published) in tracks.iter_mut().zip(&published) {
+        let mut group = published.track.append_group().unwrap();
+        group.write_frame(timestamp(0, 0), payload(0, 0)).unwrap();
+        // A subscription is open once its track is read; the close may come first.
+        let _ = soon("a group or the close", track.recv_group()).await;
+    }
+    let err = soon("the close", subscriber.moq.closed()).await;
+    assert!(
+        matches!(
+            err,
+            moq_net::Error::Session(moq_net::SessionError::Unknown(0x7))
+        ),
+        "{err:?}"
+    );
+    assert_eq!(relay.stats().sessions, 1, "the publisher stays");
+}
+
+#[tokio::test]
+async fn without_a_grant_nobody_comes_in() {
+    let mut config = RelayConfig::local();
+    config.trust_loopback = false;
+    let relay = Relay::start(config).unwrap();
+    let refused = dial(&relay, Wire::WebTransport, "/", Versions::all())
+        .await
+        .err()
+        .expect("no grant");
+    assert!(refused.0.contains("403"), "{refused:?}");
+    if let Ok(peer) = dial(&relay, Wire::Quic, "/", Versions::all()).await {
+        let err = soon("the close", peer.moq.closed()).await;
+        assert!(
+            matches!(
+                err,
+                moq_net::Error::Session(moq_net::SessionError::Unauthorized)
+            ),
+            "{err:?}"
+        );
+    }
+    wait_for("the counter", || relay.stats().refused_access == 2).await;
+}
+
+#[tokio::test]
+async fn rules_say_what_may_be_published_and_seen() {
+    let mut config = RelayConfig::local();
+    config.trust_loopback = false;
+    config.public_publish = vec!["in/**".to_owned()];
+    config.public_subscribe = vec!["in/open/**".to_owned()];
+    let relay = Relay::start(config).unwrap();
+    let publisher = connect(&relay, Wire::Quic).await;
+    let _published = [
+        publisher.publish("out/camera"),
+        publisher.publish("in/closed/camera"),
+        publisher.publish("in/open/camera"),
+    ];
+    wait_for("what is allowed", || {
+        relay.announced() == ["in/closed/camera", "in/open/camera"]
+    })
+    .await;
+
+    let subscriber = connect(&relay, Wire::WebTransport).await;
+    let mut announced = subscriber.origin.consume().announced();
+    let first = soon("an announcement", announced.next()).await.unwrap();
+    assert_eq!(first.prefix.as_str(), "in/open/camera");
+    assert!(announced.try_next().is_none());
+}
+
+#[tokio::test]
+async fn garbage_harms_nobody() {
+    let relay = local();
+    let address = relay.bound()[0];
+    let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut random = fastrand::Rng::with_seed(7);
+    for length in [0, 1, 20, 200, 1200, 1472] {
+        for first in [0x00, 0x40, 0xc0, 0xff] {
+            let mut datagram: Vec<u8> = std::iter::repeat_with(|| random.u8(..))
+                .take(length)
+                .collect();
+            if let Some(byte) = datagram.first_mut() {
+                *byte = first;
+            }
+            udp.send_to(&datagram, address).await.unwrap();
+        }
+    }
+    for garbage in [
+        &b"\0\x01\x02\xff\xfe"[..],
+        b"GET\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01",
+        &[b'a'; 100_000],
+    ] {
+        let mut tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+        let _ = tcp.write_all(garbage).await;
+        let mut answer = Vec::new();
+        let _ = soon("the end", tcp.read_to_end(&mut answer)).await;
+    }
+    // A peer that speaks QUIC and HTTP/3's ALPN, and then nonsense on its streams.
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    for alpn in ["h3", "moq-lite-06", "moqt-18", "moq-00"] {
+        let config = client_config(&[alpn], &relay.fingerprint());
+        let quic = soon(
+            "QUIC",
+            endpoint.connect_with(config, address, "localhost").unwrap(),
+        )
+        .await
+        .unwrap();
+        let mut uni = quic.open_uni().await.unwrap();
+        let _ = uni.write_all(&[0xff; 4000]).await;
+        let (mut bi, _) = quic.open_bi().await.unwrap();
+        let _ = bi.write_all(&[0xee; 4000]).await;
+        soon("the close", quic.closed()).await;
+    }
+    let stats = relay.stats();
+    assert_eq!(
+        (stats.sessions, stats.failed_handshakes > 0),
+        (0, true),
+        "{stats:?}"
+    );
+    let publisher = connect(&relay, Wire::WebTransport).await;
+    let _published = publisher.publish("alive");
+    wait_for("the announcement", || relay.announced() == ["alive"]).await;
+}
+
+#[tokio::test]
+async fn http_tells_the_fingerprint_of_the_certificate_that_is_presented() {
+    let relay = local();
+    let (head, body) = get(&relay, "/certificate.sha256").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(
+        head.to_lowercase()
+            .contains("access-control-allow-origin: *"),
+        "{head}"
+    );
+    // The pinned client accepts this certificate and no other.
+    let address = relay.bound()[0];
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let good = client_config(&["h3"], &body);
+    soon(
+        "the handshake",
+        endpoint.connect_with(good, address, "localhost").unwrap(),
+    )
+    .await
+    .unwrap();
+    let bad = client_config(&["h3"], &"0".repeat(64));
+    assert!(
+        soon(
+            "the handshake",
+            endpoint.connect_with(bad, address, "localhost").unwrap()
+        )
+        .await
+        .is_err()
+    );
+    assert_eq!(body, relay.fingerprint());
+}
+
+#[tokio::test]
+async fn http_lists_what_is_announced() {
+    let relay = local();
+    assert_eq!(get(&relay, "/announced").await.1, "");
+    let publisher = connect(&relay, Wire::Quic).await;
+    let _published = [
+        publisher.publish("room/b"),
+        publisher.publish("room/a"),
+        publisher.publish("roommate"),
+    ];
+    wait_for("the announcements", || relay.announced().len() == 3).await;
+    assert_eq!(
+        get(&relay, "/announced").await.1,
+        "room/a\nroom/b\nroommate"
+    );
+    assert_eq!(
+        get(&relay, "/announced/").await.1,
+        "room/a\nroom/b\nroommate"
+    );
+    assert_eq!(get(&relay, "/announced/room").await.1, "a\nb");
+    assert_eq!(get(&relay, "/announced/none").await.1, "");
+    assert!(
+        get(&relay, "/elsewhere")
+            .await
+            .0
+            .starts_with("HTTP/1.1 404")
+    );
+    assert!(
+        get(&relay, "/announced/%ff")
+            .await
+            .0
+            .starts_with("HTTP/1.1 400")
+    );
+}
+
+#[tokio::test]
+async fn http_rejects_a_head_that_is_too_long() {
+    let relay = local();
+    let mut tcp = tokio::net::TcpStream::connect(relay.bound()[0])
+        .await
+        .unwrap();
+    let request = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(100_000));
+    let _ = tcp.write_all(request.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = soon("the end", tcp.read_to_end(&mut answer)).await;
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    assert_eq!(get(&relay, "/announced").await.1, "");
+}
+
+#[tokio::test]
+async fn with_a_certificate_file_http_is_https() {
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, key) = (
+        folder.path().join("chain.pem"),
+        folder.path().join("key.pem"),
+    );
+    std::fs::write(&chain, pair.cert.pem()).unwrap();
+    std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    let mut config = RelayConfig::local();
+    config.certificate = Some((chain, key));
+    let relay = Relay::start(config).unwrap();
+    assert!(
+        relay.url().starts_with("https://127.0.0.1:"),
+        "{}",
+        relay.url()
+    );
+
+    let tcp = tokio::net::TcpStream::connect(relay.bound()[0])
+        .await
+        .unwrap();
+    let connector = tokio_rustls::TlsConnector::from(tls_config(&[], &relay.fingerprint()));
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let tls = soon("TLS", connector.connect(name, tcp)).await.unwrap();
+    let (_, body) = request(tls, "/certificate.sha256").await;
+    assert_eq!(body, relay.fingerprint());
+    connect(&relay, Wire::WebTransport).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_tell_of_sessions_and_broadcasts() {
+    let relay = local();
+    let events = relay.events().unwrap();
+    assert!(relay.events().is_none(), "only the first call gets them");
+    let next = |what| tokio::task::block_in_place(|| events.recv_timeout(LIMIT)).expect(what);
+    let publisher = connect(&relay, Wire::Quic).await;
+    let added = next("the session");
+    let Event::SessionAdded(info) = added else {
+        panic!("{added:?}")
+    };
+    assert_eq!(
+        (info.transport, info.version.as_str(), info.scope.as_str()),
+        ("quic", "moq-lite-06", "")
+    );
+
+    let published = publisher.publish("demo");
+    assert_eq!(
+        next("the broadcast"),
+        Event::BroadcastAdded("demo".to_owned())
+    );
+    drop((published, publisher));
+    let mut last = [next("an end"), next("another")];
+    last.sort_by_key(|event| matches!(event, Event::SessionRemoved(..)));
+    assert_eq!(last[0], Event::BroadcastRemoved("demo".to_owned()));
+    assert!(
+        matches!(&last[1], Event::SessionRemoved(gone, _) if *gone == info),
+        "{last:?}"
+    );
+}
+
+/// Looks again and again, giving way in between, until it holds.
+async fn wait_for(what: &str, holds: impl Fn() -> bool) {
+    soon(what, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+async fn get(relay: &Relay, path: &str) -> (String, String) {
+    request(
+        tokio::net::TcpStream::connect(relay.bound()[0])
+            .await
+            .unwrap(),
+        path,
+    )
+    .await
+}
+
+/// The head and the body of the answer.
+async fn request(
+    mut io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    path: &str,
+) -> (String, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    io.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let _ = soon("the answer", io.read_to_string(&mut answer)).await;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+    (head.to_owned(), body.to_owned())
+}

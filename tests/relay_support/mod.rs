@@ -1,0 +1,244 @@
+//! Clients of the embedded relay, made from the protocol library alone.
+
+// Each test program uses its own part of it.
+#![allow(dead_code)]
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use gstmoq::net::{relay::Relay, transport::Session as Transport};
+use moq_net::{Client, Versions, origin};
+use rustls::{
+    DigitallySignedStruct, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use web_transport_quinn::proto::ConnectRequest;
+
+/// No step of a test takes longer.
+pub const LIMIT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    WebTransport,
+    Quic,
+}
+
+pub const WIRES: [Wire; 2] = [Wire::WebTransport, Wire::Quic];
+
+/// A client session, what it hears and what it says.
+pub struct Peer {
+    pub moq: moq_net::Session,
+    pub quic: quinn::Connection,
+    /// What the relay announces ends up here, and what is published here goes to the relay.
+    pub origin: origin::Producer,
+    pub endpoint: quinn::Endpoint,
+}
+
+#[derive(Debug)]
+pub struct Failed(pub String);
+
+impl<E: std::error::Error> From<E> for Failed {
+    fn from(err: E) -> Self {
+        Self(err.to_string())
+    }
+}
+
+/// Fails the test when it takes longer than [`LIMIT`].
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(LIMIT, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: nothing within {LIMIT:?}"),
+    }
+}
+
+pub async fn connect(relay: &Relay, wire: Wire) -> Peer {
+    dial(relay, wire, "/", Versions::all())
+        .await
+        .expect("the relay accepts")
+}
+
+pub async fn dial(
+    relay: &Relay,
+    wire: Wire,
+    path: &str,
+    versions: Versions,
+) -> Result<Peer, Failed> {
+    let address = relay.bound()[0];
+    let alpns = versions.alpns();
+    let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let quic_alpns = match wire {
+        Wire::WebTransport => vec!["h3"],
+        Wire::Quic => alpns.clone(),
+    };
+    let config = client_config(&quic_alpns, &relay.fingerprint());
+    let quic = soon(
+        "QUIC handshake",
+        endpoint.connect_with(config, address, "localhost")?,
+    )
+    .await?;
+    let session = match wire {
+        Wire::Quic => web_transport_quinn::Session::raw(quic.clone()),
+        Wire::WebTransport => {
+            let url: url::Url = format!("https://{address}{path}").parse()?;
+            let request =
+                ConnectRequest::new(url).with_protocols(alpns.iter().map(ToString::to_string));
+            soon(
+                "CONNECT",
+                web_transport_quinn::Session::connect(quic.clone(), request),
+            )
+            .await?
+        }
+    };
+    let (origin, driver) = origin::Producer::new(origin::Config::default());
+    tokio::spawn(moq_net::time::run(driver));
+    let mut client = Client::new()
+        .with_origin(origin.clone())
+        .with_versions(versions);
+    if wire == Wire::Quic {
+        client = client.with_path(path);
+    }
+    let (moq, driver) = soon(
+        "MoQ setup",
+        client.connect(Instant::now(), Transport::new(session)),
+    )
+    .await?;
+    tokio::spawn(moq_net::time::run(driver));
+    Ok(Peer {
+        moq,
+        quic,
+        origin,
+        endpoint,
+    })
+}
+
+pub fn client_config(alpns: &[&str], fingerprint: &str) -> quinn::ClientConfig {
+    let crypto =
+        quinn::crypto::rustls::QuicClientConfig::try_from(tls_config(alpns, fingerprint)).unwrap();
+    quinn::ClientConfig::new(Arc::new(crypto))
+}
+
+pub fn tls_config(alpns: &[&str], fingerprint: &str) -> Arc<rustls::ClientConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let pinned = Pinned {
+        provider: provider.clone(),
+        fingerprint: fingerprint.to_owned(),
+    };
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(pinned))
+        .with_no_client_auth();
+    tls.alpn_protocols = alpns.iter().map(|alpn| alpn.as_bytes().to_vec()).collect();
+    Arc::new(tls)
+}
+
+/// Accepts the one certificate whose fingerprint the relay tells.
+#[derive(Debug)]
+struct Pinned {
+    provider: Arc<CryptoProvider>,
+    fingerprint: String,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let digest = web_transport_quinn::crypto::sha256(&self.provider, leaf);
+        if hex::encode(digest.as_ref()) != self.fingerprint {
+            return Err(rustls::Error::General("another certificate".to_owned()));
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// A broadcast of one track, written by hand.
+pub struct Published {
+    /// Held for as long as it is to be announced.
+    pub broadcast: moq_net::broadcast::Producer,
+    pub track: moq_net::track::Producer,
+}
+
+impl Peer {
+    pub fn publish(&self, name: &str) -> Published {
+        let broadcast = self.origin.create_broadcast(name).unwrap();
+        let info = moq_net::track::Info::default()
+            .with_timescale(moq_net::Timescale::MICRO)
+            .with_max_age(Duration::from_secs(5));
+        let track = broadcast.create_track("video", info).unwrap();
+        broadcast
+            .announce(moq_net::origin::Route::default())
+            .unwrap();
+        Published { broadcast, track }
+    }
+
+    /// Waits for the broadcast and subscribes to its track.
+    pub async fn subscribe(&self, name: &str) -> moq_net::track::Subscriber {
+        let consumer = self.origin.consume();
+        let broadcast = soon("the announcement", consumer.routed_broadcast(name))
+            .await
+            .expect("a route");
+        let subscription =
+            moq_net::track::Subscription::default().with_max_age(Duration::from_secs(5));
+        let track = broadcast.track("video").unwrap();
+        soon("the subscription", track.subscribe(subscription))
+            .await
+            .expect("a subscription")
+    }
+}
+
+/// The payload of frame `index` of group `group`.
+pub fn payload(group: u64, index: u64) -> Vec<u8> {
+    let mut bytes = format!("group {group} frame {index} ").into_bytes();
+    bytes.resize(1500 + index as usize, index as u8);
+    bytes
+}
+
+pub fn timestamp(group: u64, index: u64) -> moq_net::Timestamp {
+    moq_net::Timestamp::from_micros(group * 1_000_000 + index * 33_333).unwrap()
+}
