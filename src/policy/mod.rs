@@ -1,1 +1,27 @@
-//! Timing and loss decisions. Pure: time is an argument.
+//! Timing and loss decisions. Pure: time is an argument, nothing reads a clock or does I/O.
+//!
+//! | Module | What it decides |
+//! |---|---|
+//! | [`timeline`] | media time → running time, once for a whole broadcast |
+//! | [`reorder`] | which frame comes next, and when a group is given up |
+//! | [`dts`] | decoding timestamps from presentation timestamps |
+//! | [`group`] | where the groups of a published track start |
+//! | [`generation`] | running time → media time of a published broadcast |
+//! | [`retry`] | how long to wait before the next attempt |
+
+#![forbid(unsafe_code)]
+
+pub mod dts;
+pub mod generation;
+pub mod group;
+pub mod reorder;
+pub mod retry;
+pub mod timeline;
+
+/// A point in time or a span, in nanoseconds.
+pub type Nanos = i64;
+
+/// One millisecond.
+pub const MILLISECOND: Nanos = 1_000_000;
+/// One second.
+pub const SECOND: Nanos = 1_000_000_000;

@@ -1,0 +1,1 @@
+//! Decoding timestamps from presentation timestamps.
