@@ -23,6 +23,12 @@ impl Session {
     pub fn quic(&self) -> &quinn::Connection {
         &self.0
     }
+
+    /// What the congestion controller would let out, in bit/s.
+    pub fn estimated_send_rate(&self) -> Option<u64> {
+        use web_transport_trait::Stats as _;
+        self.0.stats().estimated_send_rate()
+    }
 }
 
 /// An outgoing stream of [`Session`].

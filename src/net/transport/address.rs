@@ -121,7 +121,12 @@ impl Address {
     pub fn connect_url(&self) -> Result<Url> {
         format!("https://{}{}", self.authority(), self.target.0)
             .parse()
-            .map_err(|_| settings(format!("URL '{}' has a path that HTTP cannot carry", self.display)))
+            .map_err(|_| {
+                settings(format!(
+                    "URL '{}' has a path that HTTP cannot carry",
+                    self.display
+                ))
+            })
     }
 }
 
@@ -156,7 +161,9 @@ fn target(url: &Url, token: Option<&Secret>) -> String {
 pub fn parse(text: &str) -> Result<Url> {
     let text = text.trim();
     let fixed = match text.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => format!("moq+http://{}", &text[7..]),
+        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => {
+            format!("moq+http://{}", &text[7..])
+        }
         _ => text.to_owned(),
     };
     let url: Url = fixed
@@ -240,15 +247,27 @@ mod tests {
         );
         assert_eq!(https.target.0, "/live");
         let moqt = address("moqt://relay.example:4443/live");
-        assert_eq!((moqt.kind, moqt.family, moqt.port), (TransportKind::Quic, Family::Ietf, 4443));
+        assert_eq!(
+            (moqt.kind, moqt.family, moqt.port),
+            (TransportKind::Quic, Family::Ietf, 4443)
+        );
         let moql = address("moql://relay.example");
-        assert_eq!((moql.kind, moql.family, moql.port), (TransportKind::Quic, Family::Lite, 443));
+        assert_eq!(
+            (moql.kind, moql.family, moql.port),
+            (TransportKind::Quic, Family::Lite, 443)
+        );
         assert_eq!(moql.target.0, "/");
         let local = address("http://localhost");
-        assert_eq!((local.kind, local.port, local.development), (TransportKind::WebTransport, 4443, true));
+        assert_eq!(
+            (local.kind, local.port, local.development),
+            (TransportKind::WebTransport, 4443, true)
+        );
         assert_eq!(address("http://localhost:80/x").port, 80);
         assert_eq!(address("moq+http://localhost").port, 4443);
-        assert_eq!(address("moq+https://localhost").kind, TransportKind::WebTransport);
+        assert_eq!(
+            address("moq+https://localhost").kind,
+            TransportKind::WebTransport
+        );
     }
 
     #[test]
@@ -260,7 +279,10 @@ mod tests {
 
     #[test]
     fn literal_addresses_are_not_names() {
-        assert_eq!(address("moqt://127.0.0.1").host, Name::Ip("127.0.0.1".parse().unwrap()));
+        assert_eq!(
+            address("moqt://127.0.0.1").host,
+            Name::Ip("127.0.0.1".parse().unwrap())
+        );
         let six = address("moql://[::1]:4443/a");
         assert_eq!(six.host, Name::Ip("::1".parse().unwrap()));
         assert_eq!(six.host.server_name(), "::1");
@@ -287,8 +309,14 @@ mod tests {
     fn secrets_never_show() {
         let url = parse("https://user:pass@relay.example/live?jwt=secret#secret").unwrap();
         assert_eq!(redact(&url), "https://relay.example/live");
-        assert_eq!(redact_text("nonsense://u:p@h/x?jwt=secret"), "nonsense://h/x");
-        let shown = format!("{:?}", Address::new(&url, TransportKind::Auto, None).unwrap());
+        assert_eq!(
+            redact_text("nonsense://u:p@h/x?jwt=secret"),
+            "nonsense://h/x"
+        );
+        let shown = format!(
+            "{:?}",
+            Address::new(&url, TransportKind::Auto, None).unwrap()
+        );
         assert!(!shown.contains("secret"), "{shown}");
         let error = parse("gopher://u:secret@h/?jwt=secret").unwrap_err();
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
@@ -296,7 +324,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_dialled_is_a_settings_error() {
-        for text in ["", "relay.example", "ftp://h/", "moqt:///x", "https://h:0/", "https://"] {
+        for text in [
+            "",
+            "relay.example",
+            "ftp://h/",
+            "moqt:///x",
+            "https://h:0/",
+            "https://",
+        ] {
             let error = parse(text).expect_err(text);
             assert_eq!(error.cause, Cause::Settings, "{text}");
         }

@@ -25,7 +25,9 @@ pub async fn fetch_digest(address: &Address, resolved: &[SocketAddr]) -> Result<
     let failed = |what: String| {
         Error::new(
             Cause::Tls,
-            format!("{at} did not serve its certificate digest at /certificate.sha256: {what}; use https:// for a relay with a real certificate"),
+            format!(
+                "{at} did not serve its certificate digest at /certificate.sha256: {what}; use https:// for a relay with a real certificate"
+            ),
         )
     };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
@@ -36,7 +38,10 @@ pub async fn fetch_digest(address: &Address, resolved: &[SocketAddr]) -> Result<
             .header(header::HOST, address.authority())
             .body(Empty::<bytes::Bytes>::new())
             .map_err(|err| failed(err.to_string()))?;
-        let response = sender.send_request(request).await.map_err(|err| failed(err.to_string()))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|err| failed(err.to_string()))?;
         if response.status() != StatusCode::OK {
             return Err(failed(format!("HTTP {}", response.status().as_u16())));
         }
@@ -45,7 +50,8 @@ pub async fn fetch_digest(address: &Address, resolved: &[SocketAddr]) -> Result<
             .await
             .map_err(|_| failed("the answer is too long or was cut".into()))?
             .to_bytes();
-        let text = std::str::from_utf8(&body).map_err(|_| failed("the answer is not text".into()))?;
+        let text =
+            std::str::from_utf8(&body).map_err(|_| failed("the answer is not text".into()))?;
         tls::parse_pin(text).map_err(|_| failed("the answer is not a SHA-256 in hex".into()))
     };
     let mut connection = std::pin::pin!(connection);

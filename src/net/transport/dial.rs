@@ -40,22 +40,33 @@ pub struct Dialed {
 /// Dials one URL until `deadline`. Call on the runtime; dropping the future cancels.
 ///
 /// The deadline's cause tells how far it came: `dns`, `udp-blocked`, or `timeout` once the relay has answered.
-pub async fn dial(config: &ConnectConfig, url: &Url, token: Option<&Secret>, deadline: Instant) -> Result<Dialed> {
+pub async fn dial(
+    config: &ConnectConfig,
+    url: &Url,
+    token: Option<&Secret>,
+    deadline: Instant,
+) -> Result<Dialed> {
     let started = Instant::now();
     let address = Address::new(url, config.transport, token)?;
     let versions = versions::select(&config.versions, address.family)?;
     let at = address.display.clone();
-    let late = |what: &str| Error::new(Cause::Timeout, format!("{at} did not {what} within connect-timeout"));
+    let late = |what: &str| {
+        Error::new(
+            Cause::Timeout,
+            format!("{at} did not {what} within connect-timeout"),
+        )
+    };
 
     let resolved = resolve(&address, deadline).await?;
-    let digest = match address.development && !config.tls.disable_verify && config.tls.pins.is_empty() {
-        true => Some(
-            timeout_at(deadline, development::fetch_digest(&address, &resolved))
-                .await
-                .map_err(|_| late("serve /certificate.sha256"))??,
-        ),
-        false => None,
-    };
+    let digest =
+        match address.development && !config.tls.disable_verify && config.tls.pins.is_empty() {
+            true => Some(
+                timeout_at(deadline, development::fetch_digest(&address, &resolved))
+                    .await
+                    .map_err(|_| late("serve /certificate.sha256"))??,
+            ),
+            false => None,
+        };
     let client = client_config(config, &address, &versions, digest).await?;
     let raced = timeout_at(deadline, race(&resolved, &client, &address, &config.tls)).await;
     let connection = raced.map_err(|_| failure::no_answer(&at, Some(started.elapsed())))??;
@@ -65,10 +76,13 @@ pub async fn dial(config: &ConnectConfig, url: &Url, token: Option<&Secret>, dea
         _ => {
             let protocols = versions.alpns().into_iter().map(str::to_owned);
             let request = ConnectRequest::new(address.connect_url()?).with_protocols(protocols);
-            timeout_at(deadline, web_transport_quinn::Session::connect(connection, request))
-                .await
-                .map_err(|_| late("open a WebTransport session"))?
-                .map_err(|err| failure::webtransport(&err, &at))?
+            timeout_at(
+                deadline,
+                web_transport_quinn::Session::connect(connection, request),
+            )
+            .await
+            .map_err(|_| late("open a WebTransport session"))?
+            .map_err(|err| failure::webtransport(&err, &at))?
         }
     };
     Ok(Dialed {
@@ -118,11 +132,14 @@ async fn resolve(address: &Address, deadline: Instant) -> Result<Vec<SocketAddr>
             format!("the host name {name} {what}; check the URL and the network's DNS"),
         )
     };
-    let found: Vec<SocketAddr> = timeout_at(deadline, tokio::net::lookup_host((name.as_str(), address.port)))
-        .await
-        .map_err(|_| dns("was not resolved in time".into()))?
-        .map_err(|err| dns(format!("does not resolve ({err})")))?
-        .collect();
+    let found: Vec<SocketAddr> = timeout_at(
+        deadline,
+        tokio::net::lookup_host((name.as_str(), address.port)),
+    )
+    .await
+    .map_err(|_| dns("was not resolved in time".into()))?
+    .map_err(|err| dns(format!("does not resolve ({err})")))?
+    .collect();
     if found.is_empty() {
         return Err(dns("has no address".into()));
     }
@@ -132,7 +149,9 @@ async fn resolve(address: &Address, deadline: Instant) -> Result<Vec<SocketAddr>
 /// Alternates the families, the resolver's first choice first (RFC 8305 section 4).
 fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = found.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) = found.into_iter().partition(|addr| addr.is_ipv6() == first_is_v6);
+    let (first, second): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|addr| addr.is_ipv6() == first_is_v6);
     let mut second = second.into_iter();
     let mut out = Vec::new();
     for addr in first {
@@ -200,15 +219,24 @@ async fn attempt(
     }
 }
 
-fn connect(remote: SocketAddr, client: quinn::ClientConfig, name: &str) -> Result<quinn::Connecting> {
+fn connect(
+    remote: SocketAddr,
+    client: quinn::ClientConfig,
+    name: &str,
+) -> Result<quinn::Connecting> {
     let endpoint = || {
-        endpoint::endpoint(remote)
-            .map_err(|err| Error::new(Cause::UdpBlocked, format!("cannot open a UDP socket for {remote}: {err}")))
+        endpoint::endpoint(remote).map_err(|err| {
+            Error::new(
+                Cause::UdpBlocked,
+                format!("cannot open a UDP socket for {remote}: {err}"),
+            )
+        })
     };
     let bad = |err: quinn::ConnectError| match err {
-        quinn::ConnectError::InvalidServerName(_) => {
-            Error::new(Cause::Settings, format!("'{name}' is not a host name that TLS can check"))
-        }
+        quinn::ConnectError::InvalidServerName(_) => Error::new(
+            Cause::Settings,
+            format!("'{name}' is not a host name that TLS can check"),
+        ),
         err => Error::new(Cause::UdpBlocked, format!("cannot dial {remote}: {err}")),
     };
     match endpoint()?.connect_with(client.clone(), remote, name) {
@@ -247,7 +275,10 @@ async fn refused(remote: SocketAddr) -> std::io::Error {
 
 fn answers(err: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    matches!(err.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
+    matches!(
+        err.kind(),
+        ConnectionRefused | HostUnreachable | NetworkUnreachable
+    )
 }
 
 #[cfg(test)]
@@ -256,19 +287,27 @@ mod tests {
 
     #[test]
     fn families_alternate_beginning_with_the_resolvers_choice() {
-        let parse = |texts: &[&str]| -> Vec<SocketAddr> { texts.iter().map(|t| t.parse().unwrap()).collect() };
+        let parse = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|t| t.parse().unwrap()).collect()
+        };
         let found = parse(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
         let want = parse(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
         assert_eq!(interleave(found), want);
         let found = parse(&["1.1.1.1:1", "[::1]:1", "[::2]:1"]);
-        assert_eq!(interleave(found), parse(&["1.1.1.1:1", "[::1]:1", "[::2]:1"]));
+        assert_eq!(
+            interleave(found),
+            parse(&["1.1.1.1:1", "[::1]:1", "[::2]:1"])
+        );
     }
 
     #[test]
     fn silence_gives_way_to_a_reason() {
         let silence = Error::new(Cause::UdpBlocked, "silence");
         let tls = Error::new(Cause::Tls, "tls");
-        assert_eq!(more_telling(Some(silence.clone()), tls.clone()).cause, Cause::Tls);
+        assert_eq!(
+            more_telling(Some(silence.clone()), tls.clone()).cause,
+            Cause::Tls
+        );
         assert_eq!(more_telling(Some(tls), silence).cause, Cause::Tls);
     }
 }

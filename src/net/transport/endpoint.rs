@@ -73,17 +73,16 @@ pub fn transport(config: &ConnectConfig) -> TransportConfig {
                 .then(|| config.idle_timeout.try_into().ok())
                 .flatten(),
         )
-        .keep_alive_interval((!config.keep_alive_interval.is_zero()).then_some(config.keep_alive_interval));
+        .keep_alive_interval(
+            (!config.keep_alive_interval.is_zero()).then_some(config.keep_alive_interval),
+        );
     match config.congestion_control {
-        CongestionControl::Cubic => {
-            transport.congestion_controller_factory(Arc::new(quinn::congestion::CubicConfig::default()))
-        }
-        CongestionControl::NewReno => {
-            transport.congestion_controller_factory(Arc::new(quinn::congestion::NewRenoConfig::default()))
-        }
-        CongestionControl::Bbr => {
-            transport.congestion_controller_factory(Arc::new(quinn::congestion::BbrConfig::default()))
-        }
+        CongestionControl::Cubic => transport
+            .congestion_controller_factory(Arc::new(quinn::congestion::CubicConfig::default())),
+        CongestionControl::NewReno => transport
+            .congestion_controller_factory(Arc::new(quinn::congestion::NewRenoConfig::default())),
+        CongestionControl::Bbr => transport
+            .congestion_controller_factory(Arc::new(quinn::congestion::BbrConfig::default())),
     };
     transport
 }

@@ -23,18 +23,28 @@ pub fn handshake(err: &ConnectionError, at: &str, tls: &Tls) -> Error {
         ConnectionError::TransportError(inner) if ALERTS.contains(&u64::from(inner.code)) => {
             Error::new(Cause::Tls, certificate(&inner.reason, at, tls))
         }
-        ConnectionError::ConnectionClosed(close) if u64::from(close.error_code) == NO_APPLICATION_PROTOCOL => {
+        ConnectionError::ConnectionClosed(close)
+            if u64::from(close.error_code) == NO_APPLICATION_PROTOCOL =>
+        {
             Error::new(
                 Cause::Version,
-                format!("{at} offers none of our protocol versions on this transport; check protocol-versions and the URL scheme"),
+                format!(
+                    "{at} offers none of our protocol versions on this transport; check protocol-versions and the URL scheme"
+                ),
             )
         }
-        ConnectionError::ConnectionClosed(close) if ALERTS.contains(&u64::from(close.error_code)) => {
-            Error::new(Cause::Tls, refused_by_peer(u64::from(close.error_code) - 0x100, at))
+        ConnectionError::ConnectionClosed(close)
+            if ALERTS.contains(&u64::from(close.error_code)) =>
+        {
+            Error::new(
+                Cause::Tls,
+                refused_by_peer(u64::from(close.error_code) - 0x100, at),
+            )
         }
-        ConnectionError::VersionMismatch => {
-            Error::new(Cause::Version, format!("{at} does not speak QUIC version 1"))
-        }
+        ConnectionError::VersionMismatch => Error::new(
+            Cause::Version,
+            format!("{at} does not speak QUIC version 1"),
+        ),
         ConnectionError::TimedOut => no_answer(at, None),
         err => established(err, at),
     }
@@ -45,28 +55,48 @@ pub fn established(err: &ConnectionError, at: &str) -> Error {
     let lost = |what: String| Error::new(Cause::ConnectionLost, what);
     match err {
         ConnectionError::TimedOut => lost(format!("{at} went silent for longer than idle-timeout")),
-        ConnectionError::Reset => lost(format!("{at} does not know this connection any more: it was restarted")),
-        ConnectionError::ConnectionClosed(close) if ALERTS.contains(&u64::from(close.error_code)) => {
-            Error::new(Cause::Tls, refused_by_peer(u64::from(close.error_code) - 0x100, at))
+        ConnectionError::Reset => lost(format!(
+            "{at} does not know this connection any more: it was restarted"
+        )),
+        ConnectionError::ConnectionClosed(close)
+            if ALERTS.contains(&u64::from(close.error_code)) =>
+        {
+            Error::new(
+                Cause::Tls,
+                refused_by_peer(u64::from(close.error_code) - 0x100, at),
+            )
         }
         ConnectionError::ApplicationClosed(close) => {
             let reason = peer_text(&String::from_utf8_lossy(&close.reason));
-            lost(format!("{at} closed the connection (code {}{reason})", close.error_code))
+            lost(format!(
+                "{at} closed the connection (code {}{reason})",
+                close.error_code
+            ))
         }
         ConnectionError::ConnectionClosed(close) => {
             let reason = peer_text(&String::from_utf8_lossy(&close.reason));
-            lost(format!("{at} aborted the connection ({}{reason})", close.error_code))
+            lost(format!(
+                "{at} aborted the connection ({}{reason})",
+                close.error_code
+            ))
         }
-        err => lost(format!("the connection to {at} broke{}", peer_text(&err.to_string()))),
+        err => lost(format!(
+            "the connection to {at} broke{}",
+            peer_text(&err.to_string())
+        )),
     }
 }
 
 /// Nothing came back on UDP.
 pub fn no_answer(at: &str, within: Option<std::time::Duration>) -> Error {
-    let within = within.map_or(String::new(), |limit| format!(" within {:.1} s", limit.as_secs_f64()));
+    let within = within.map_or(String::new(), |limit| {
+        format!(" within {:.1} s", limit.as_secs_f64())
+    });
     Error::new(
         Cause::UdpBlocked,
-        format!("no answer on UDP from {at}{within}: a firewall blocks it, or no relay listens there"),
+        format!(
+            "no answer on UDP from {at}{within}: a firewall blocks it, or no relay listens there"
+        ),
     )
 }
 
@@ -75,7 +105,8 @@ pub fn webtransport(err: &ClientError, at: &str) -> Error {
     let status = match err {
         ClientError::HttpError(ConnectError::ErrorStatus(status)) => Some(*status),
         ClientError::HttpError(ConnectError::ProtoError(
-            proto::ConnectError::WrongStatus(Some(status)) | proto::ConnectError::ErrorStatus(status),
+            proto::ConnectError::WrongStatus(Some(status))
+            | proto::ConnectError::ErrorStatus(status),
         )) => Some(*status),
         _ => None,
     };
@@ -87,16 +118,22 @@ pub fn webtransport(err: &ClientError, at: &str) -> Error {
         | ClientError::HttpError(ConnectError::ConnectionError(err))
         | ClientError::WriteError(quinn::WriteError::ConnectionLost(err))
         | ClientError::ReadError(quinn::ReadError::ConnectionLost(err)) => established(err, at),
-        ClientError::HttpError(ConnectError::ProtocolMismatch(_)) => {
-            Error::new(Cause::Version, format!("{at} chose a protocol version that we did not offer"))
-        }
+        ClientError::HttpError(ConnectError::ProtocolMismatch(_)) => Error::new(
+            Cause::Version,
+            format!("{at} chose a protocol version that we did not offer"),
+        ),
         ClientError::SettingsError(_) => Error::new(
             Cause::Version,
-            format!("{at} speaks HTTP/3 but not WebTransport; use moqt:// or moql:// if it offers raw QUIC"),
+            format!(
+                "{at} speaks HTTP/3 but not WebTransport; use moqt:// or moql:// if it offers raw QUIC"
+            ),
         ),
         err => Error::new(
             Cause::ConnectionLost,
-            format!("{at} did not open a WebTransport session{}", peer_text(&err.to_string())),
+            format!(
+                "{at} did not open a WebTransport session{}",
+                peer_text(&err.to_string())
+            ),
         ),
     }
 }
@@ -105,13 +142,19 @@ fn http_status(status: StatusCode, at: &str) -> Error {
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::new(
             Cause::Auth,
-            format!("{at} refused the token (HTTP {}); set a valid auth-token for this path", status.as_u16()),
+            format!(
+                "{at} refused the token (HTTP {}); set a valid auth-token for this path",
+                status.as_u16()
+            ),
         ),
         StatusCode::NOT_FOUND => Error::new(
             Cause::Auth,
             format!("{at} knows no such path (HTTP 404); check the path of the URL"),
         ),
-        _ => Error::new(Cause::ConnectionLost, format!("{at} answered HTTP {}", status.as_u16())),
+        _ => Error::new(
+            Cause::ConnectionLost,
+            format!("{at} answered HTTP {}", status.as_u16()),
+        ),
     }
 }
 
@@ -152,8 +195,12 @@ fn certificate(reason: &str, at: &str, tls: &Tls) -> String {
     let has = |what: &str| reason.contains(what);
     if has("ApplicationVerificationFailure") {
         return match tls.pins.is_empty() {
-            true => format!("the certificate of {at} is not the one its /certificate.sha256 told: another server answers there"),
-            false => format!("the certificate of {at} is none of those in server-certificate-hashes; the relay may have renewed it"),
+            true => format!(
+                "the certificate of {at} is not the one its /certificate.sha256 told: another server answers there"
+            ),
+            false => format!(
+                "the certificate of {at} is none of those in server-certificate-hashes; the relay may have renewed it"
+            ),
         };
     }
     if has("UnknownIssuer") || has("CaUsedAsEndEntity") {
@@ -163,17 +210,23 @@ fn certificate(reason: &str, at: &str, tls: &Tls) -> String {
         );
     }
     if has("NotValidForName") {
-        return format!("the certificate of {at} is for another host name; use the name it was issued for, or pin it");
+        return format!(
+            "the certificate of {at} is for another host name; use the name it was issued for, or pin it"
+        );
     }
     if has("Expired") || has("NotValidYet") {
-        return format!("the certificate of {at} is not valid now; check its dates and this machine's clock");
+        return format!(
+            "the certificate of {at} is not valid now; check its dates and this machine's clock"
+        );
     }
     format!("TLS with {at} failed{}", peer_text(reason))
 }
 
 fn refused_by_peer(alert: u64, at: &str) -> String {
     match alert {
-        116 => format!("{at} wants a client certificate; set certificate-file and private-key-file"),
+        116 => {
+            format!("{at} wants a client certificate; set certificate-file and private-key-file")
+        }
         42..=46 | 48 => format!("{at} refused our client certificate (TLS alert {alert})"),
         _ => format!("{at} refused TLS (alert {alert})"),
     }

@@ -67,8 +67,16 @@ pub fn client(tls: &Tls, development: Option<[u8; 32]>, alpns: &[&str]) -> Resul
                     key.display()
                 ))
             })?,
-        (Some(_), None) => return Err(settings("certificate-file is set but private-key-file is not".into())),
-        (None, Some(_)) => return Err(settings("private-key-file is set but certificate-file is not".into())),
+        (Some(_), None) => {
+            return Err(settings(
+                "certificate-file is set but private-key-file is not".into(),
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(settings(
+                "private-key-file is set but certificate-file is not".into(),
+            ));
+        }
     };
     config.alpn_protocols = alpns.iter().map(|alpn| alpn.as_bytes().to_vec()).collect();
     Ok(config)
@@ -96,30 +104,47 @@ fn verifier(
         Some(path) => certificates(path)?,
         None => Vec::new(),
     };
-    let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(extra, provider.clone())
-        .map_err(|err| match &tls.database {
-            Some(path) => settings(format!(
-                "certificate-database-file {} holds a certificate that cannot be a root: {err}",
-                path.display()
-            )),
-            None => Error::new(Cause::Tls, format!("the system's root certificates cannot be used: {err}")),
-        })?;
+    let verifier =
+        rustls_platform_verifier::Verifier::new_with_extra_roots(extra, provider.clone()).map_err(
+            |err| match &tls.database {
+                Some(path) => settings(format!(
+                    "certificate-database-file {} holds a certificate that cannot be a root: {err}",
+                    path.display()
+                )),
+                None => Error::new(
+                    Cause::Tls,
+                    format!("the system's root certificates cannot be used: {err}"),
+                ),
+            },
+        )?;
     Ok(Arc::new(verifier))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|err| settings(format!("cannot read certificates from {}: {err}", path.display())))?;
+        .map_err(|err| {
+            settings(format!(
+                "cannot read certificates from {}: {err}",
+                path.display()
+            ))
+        })?;
     if certificates.is_empty() {
-        return Err(settings(format!("{} holds no PEM certificate", path.display())));
+        return Err(settings(format!(
+            "{} holds no PEM certificate",
+            path.display()
+        )));
     }
     Ok(certificates)
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_file(path)
-        .map_err(|err| settings(format!("cannot read a private key from {}: {err}", path.display())))
+    PrivateKeyDer::from_pem_file(path).map_err(|err| {
+        settings(format!(
+            "cannot read a private key from {}: {err}",
+            path.display()
+        ))
+    })
 }
 
 fn settings(message: String) -> Error {
@@ -166,11 +191,18 @@ impl ServerCertVerifier for Pinned {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -185,7 +217,13 @@ mod tests {
         let pin = parse_pin(plain).unwrap();
         assert_eq!(pin[1], 0x11);
         assert_eq!(parse_pin(&format!(" {}\n", colons.join(":"))).unwrap(), pin);
-        for bad in ["", "00", &plain[2..], &format!("{plain}00"), &plain.replace('f', "g")] {
+        for bad in [
+            "",
+            "00",
+            &plain[2..],
+            &format!("{plain}00"),
+            &plain.replace('f', "g"),
+        ] {
             assert_eq!(parse_pin(bad).unwrap_err().cause, Cause::Settings, "{bad}");
         }
     }
@@ -197,8 +235,20 @@ mod tests {
         let empty = dir.path().join("empty.pem");
         std::fs::write(&empty, "nothing").unwrap();
         for (tls, name) in [
-            (Tls { database: Some(missing.clone()), ..Tls::default() }, "missing.pem"),
-            (Tls { database: Some(empty.clone()), ..Tls::default() }, "empty.pem"),
+            (
+                Tls {
+                    database: Some(missing.clone()),
+                    ..Tls::default()
+                },
+                "missing.pem",
+            ),
+            (
+                Tls {
+                    database: Some(empty.clone()),
+                    ..Tls::default()
+                },
+                "empty.pem",
+            ),
             (
                 Tls {
                     certificate: Some(missing.clone()),
@@ -208,7 +258,14 @@ mod tests {
                 },
                 "missing.pem",
             ),
-            (Tls { certificate: Some(empty), disable_verify: true, ..Tls::default() }, "private-key-file"),
+            (
+                Tls {
+                    certificate: Some(empty),
+                    disable_verify: true,
+                    ..Tls::default()
+                },
+                "private-key-file",
+            ),
         ] {
             let error = client(&tls, None, &["h3"]).unwrap_err();
             assert_eq!(error.cause, Cause::Settings);

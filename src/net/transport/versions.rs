@@ -38,7 +38,10 @@ pub fn select(names: &[String], family: Family) -> Result<Versions> {
     if let Some(unknown) = names.iter().find(|name| !NAMES.contains(&name.as_str())) {
         return Err(Error::new(
             Cause::Settings,
-            format!("unknown protocol version '{unknown}'; valid are {}", NAMES.join(", ")),
+            format!(
+                "unknown protocol version '{unknown}'; valid are {}",
+                NAMES.join(", ")
+            ),
         ));
     }
     let given = names.iter().map(String::as_str);
@@ -85,8 +88,14 @@ mod tests {
     fn the_scheme_limits_and_the_property_orders() {
         let wanted = ["moq-transport-16", "moq-lite-03", "moq-lite-05"].map(str::to_owned);
         assert_eq!(names(&select(&wanted, Family::All).unwrap()), wanted);
-        assert_eq!(names(&select(&wanted, Family::Lite).unwrap()), ["moq-lite-03", "moq-lite-05"]);
-        assert_eq!(names(&select(&wanted, Family::Ietf).unwrap()), ["moq-transport-16"]);
+        assert_eq!(
+            names(&select(&wanted, Family::Lite).unwrap()),
+            ["moq-lite-03", "moq-lite-05"]
+        );
+        assert_eq!(
+            names(&select(&wanted, Family::Ietf).unwrap()),
+            ["moq-transport-16"]
+        );
         assert_eq!(select(&[], Family::Ietf).unwrap().iter().count(), 9);
         assert_eq!(select(&[], Family::Lite).unwrap().iter().count(), 4);
     }

@@ -1,0 +1,38 @@
+//! What every element that dials has in common: properties, state, bus messages, statistics.
+//!
+//! An element keeps `Mutex<ConnectionSettings>` and `Arc<ConnectionStatus>`. When it starts:
+//!
+//! ```ignore
+//! let config = settings.lock().config()?;                                    // an error: post_error
+//! let mut reporter = Reporter::new(Direction::Write, status.clone(), &config);
+//! let connection = Connection::open(config, Role::Publisher, retention);
+//! let pump = EventPump::new(&element, "moqsink-events", move |element, state| reporter.report(element, state))?;
+//! forward_states(&connection, pump.sender(), |state| state);
+//! ```
+//!
+//! When it stops it drops the pump, closes the connection and calls [`ConnectionStatus::reset`].
+
+mod pump;
+mod report;
+mod settings;
+mod stats;
+mod status;
+
+pub use pump::{EventPump, EventSender, forward_states};
+pub use report::{Direction, Reporter, post_error, post_warning};
+pub use settings::{ConnectionSettings, MoqCongestionControl, MoqTransport};
+pub use stats::transport_stats;
+pub use status::{ConnectionStatus, MoqConnectionState};
+
+use gst::{glib::prelude::*, prelude::*};
+
+/// Makes the enums known to the documentation tools.
+pub(crate) fn register_types() {
+    for type_ in [
+        MoqTransport::static_type(),
+        MoqCongestionControl::static_type(),
+        MoqConnectionState::static_type(),
+    ] {
+        type_.mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    }
+}

@@ -1,0 +1,400 @@
+//! The connection's states on the bus, and errors as GStreamer says them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use gst::prelude::*;
+
+use super::status::{ConnectionStatus, MoqConnectionState};
+use crate::net::{
+    config::ConnectConfig,
+    error::{Cause, Error},
+    session::State,
+    transport,
+};
+
+/// A warning with the cause of the last one is posted again after this time.
+const REPEAT: Duration = Duration::from_secs(5);
+/// The code of our PROGRESS messages.
+const PROGRESS: &str = "connect";
+
+/// Whether the element reads from the relay or writes to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Read,
+    Write,
+}
+
+/// Turns states into messages and notifications. Lives in the pump's handler.
+pub struct Reporter {
+    direction: Direction,
+    status: Arc<ConnectionStatus>,
+    url: String,
+    warned: Option<(Cause, Instant)>,
+    progress: bool,
+    failed: bool,
+}
+
+impl Reporter {
+    pub fn new(
+        direction: Direction,
+        status: Arc<ConnectionStatus>,
+        config: &ConnectConfig,
+    ) -> Self {
+        let urls: Vec<String> = config.urls.iter().map(transport::redact).collect();
+        Self {
+            direction,
+            status,
+            url: urls.join(" "),
+            warned: None,
+            progress: false,
+            failed: false,
+        }
+    }
+
+    /// Posts what the change of state means: PROGRESS `connect`, WARNING while it retries, ERROR once when it gives up,
+    /// element messages `moq-connected` and `moq-disconnected`; and notifies the properties.
+    pub fn report(&mut self, element: &impl IsA<gst::Element>, state: State) {
+        let element = element.as_ref();
+        let was_connected = self.status.state() == MoqConnectionState::Connected;
+        match state {
+            State::Connecting { last } => {
+                self.status
+                    .set(element, MoqConnectionState::Connecting, None);
+                self.retrying(element, last.as_ref());
+            }
+            State::Connected { info, .. } => {
+                self.status
+                    .set(element, MoqConnectionState::Connected, Some(&info.version));
+                self.warned = None;
+                let structure = gst::Structure::builder("moq-connected")
+                    .field("url", &info.url)
+                    .field("version", &info.version)
+                    .field("transport", info.transport)
+                    .build();
+                post_element(element, structure);
+                if std::mem::take(&mut self.progress) {
+                    let text = format!("Connected to {} ({})", info.url, info.version);
+                    progress(element, gst::ProgressType::Complete, &text);
+                }
+            }
+            State::Reconnecting { last } => {
+                self.status
+                    .set(element, MoqConnectionState::Reconnecting, None);
+                if was_connected {
+                    self.disconnected(element, &last);
+                }
+                self.retrying(element, Some(&last));
+            }
+            State::Failed(error) => {
+                self.status.set(element, MoqConnectionState::Failed, None);
+                if was_connected {
+                    self.disconnected(element, &error);
+                }
+                if std::mem::take(&mut self.progress) {
+                    progress(element, gst::ProgressType::Error, &error.message);
+                }
+                if !std::mem::replace(&mut self.failed, true) {
+                    post_error(element, self.direction, &error, &self.url);
+                }
+            }
+        }
+    }
+
+    fn retrying(&mut self, element: &gst::Element, last: Option<&Error>) {
+        if !std::mem::replace(&mut self.progress, true) {
+            progress(
+                element,
+                gst::ProgressType::Start,
+                &format!("Connecting to {}", self.url),
+            );
+        }
+        let Some(error) = last else {
+            return;
+        };
+        let now = Instant::now();
+        let again = match self.warned {
+            Some((cause, at)) => cause != error.cause || now.duration_since(at) >= REPEAT,
+            None => true,
+        };
+        if again {
+            self.warned = Some((error.cause, now));
+            progress(
+                element,
+                gst::ProgressType::Continue,
+                &format!("Retrying: {}", error.message),
+            );
+            post_warning(element, self.direction, error, &self.url);
+        }
+    }
+
+    fn disconnected(&self, element: &gst::Element, error: &Error) {
+        let structure = gst::Structure::builder("moq-disconnected")
+            .field("cause", error.cause.as_str())
+            .field("url", &self.url)
+            .build();
+        post_element(element, structure);
+    }
+}
+
+/// Posts an ERROR with details `moq-error` (`cause`, `url`). `url` must be without query.
+pub fn post_error(
+    element: &impl IsA<gst::Element>,
+    direction: Direction,
+    error: &Error,
+    url: &str,
+) {
+    let details = details(error, url);
+    let message = match stream_error(error.cause) {
+        Some(code) => gst::message::Error::builder(code, &error.message)
+            .src(element.as_ref())
+            .details(details)
+            .build(),
+        None => {
+            gst::message::Error::builder(resource_error(error.cause, direction), &error.message)
+                .src(element.as_ref())
+                .details(details)
+                .build()
+        }
+    };
+    post(element.as_ref(), message);
+}
+
+/// Posts a WARNING with the same details.
+pub fn post_warning(
+    element: &impl IsA<gst::Element>,
+    direction: Direction,
+    error: &Error,
+    url: &str,
+) {
+    let details = details(error, url);
+    let message = match stream_error(error.cause) {
+        Some(code) => gst::message::Warning::builder(code, &error.message)
+            .src(element.as_ref())
+            .details(details)
+            .build(),
+        None => {
+            gst::message::Warning::builder(resource_error(error.cause, direction), &error.message)
+                .src(element.as_ref())
+                .details(details)
+                .build()
+        }
+    };
+    post(element.as_ref(), message);
+}
+
+fn details(error: &Error, url: &str) -> gst::Structure {
+    gst::Structure::builder("moq-error")
+        .field("cause", error.cause.as_str())
+        .field("url", url)
+        .build()
+}
+
+fn stream_error(cause: Cause) -> Option<gst::StreamError> {
+    match cause {
+        Cause::Catalog => Some(gst::StreamError::Demux),
+        Cause::Codec => Some(gst::StreamError::CodecNotFound),
+        _ => None,
+    }
+}
+
+fn resource_error(cause: Cause, direction: Direction) -> gst::ResourceError {
+    match (cause, direction) {
+        (Cause::Auth, _) => gst::ResourceError::NotAuthorized,
+        (Cause::NoBroadcast, _) => gst::ResourceError::NotFound,
+        (Cause::Settings | Cause::Version, _) => gst::ResourceError::Settings,
+        (_, Direction::Read) => gst::ResourceError::OpenRead,
+        (_, Direction::Write) => gst::ResourceError::OpenWrite,
+    }
+}
+
+fn progress(element: &gst::Element, type_: gst::ProgressType, text: &str) {
+    let message = gst::message::Progress::builder(type_, PROGRESS, text)
+        .src(element)
+        .build();
+    post(element, message);
+}
+
+fn post_element(element: &gst::Element, structure: gst::Structure) {
+    post(
+        element,
+        gst::message::Element::builder(structure)
+            .src(element)
+            .build(),
+    );
+}
+
+/// Without a bus nobody listens.
+fn post(element: &gst::Element, message: gst::Message) {
+    let _ = element.post_message(message);
+}
+
+#[cfg(test)]
+mod tests {
+    use gst::{MessageView, glib};
+
+    use super::*;
+    use crate::net::session::SessionInfo;
+
+    /// The messages that these states make, by name.
+    fn run(states: Vec<State>) -> Vec<String> {
+        gst::init().unwrap();
+        let element = glib::Object::new::<super::test_element::Probe>();
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        let config = ConnectConfig::new(vec![
+            transport::parse_url("https://h/p?jwt=secret").unwrap(),
+        ]);
+        let mut reporter = Reporter::new(Direction::Read, element.status(), &config);
+        for state in states {
+            reporter.report(&element, state);
+        }
+        element.set_bus(None);
+        std::iter::from_fn(|| bus.pop())
+            .map(|message| name(&message))
+            .collect()
+    }
+
+    fn name(message: &gst::Message) -> String {
+        let cause = |details: Option<&gst::StructureRef>| {
+            let details = details.unwrap();
+            assert_eq!(details.name(), "moq-error");
+            assert_eq!(details.get::<String>("url").unwrap(), "https://h/p");
+            details.get::<String>("cause").unwrap()
+        };
+        match message.view() {
+            MessageView::Progress(progress) => {
+                assert!(!progress.text().contains("secret"));
+                format!("{:?}", progress.type_())
+            }
+            MessageView::Warning(warning) => format!("warning {}", cause(warning.details())),
+            MessageView::Error(error) => {
+                let auth = error.error().matches(gst::ResourceError::NotAuthorized);
+                format!("error {} {auth}", cause(error.details()))
+            }
+            MessageView::Element(element) => element.structure().unwrap().name().to_string(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn connected(generation: u64) -> State {
+        State::Connected {
+            info: Arc::new(SessionInfo {
+                url: "https://h/p".into(),
+                transport: "webtransport",
+                version: "moq-lite-06".into(),
+            }),
+            generation,
+        }
+    }
+
+    fn error(cause: Cause) -> Error {
+        Error::new(cause, "sentence")
+    }
+
+    #[test]
+    fn a_connection_that_comes_goes_and_returns() {
+        let lost = || State::Reconnecting {
+            last: error(Cause::ConnectionLost),
+        };
+        let got = run(vec![
+            State::Connecting { last: None },
+            connected(1),
+            lost(),
+            lost(),
+            connected(2),
+        ]);
+        let want = [
+            "Start",
+            "moq-connected",
+            "Complete",
+            "moq-disconnected",
+            "Start",
+            "Continue",
+            "warning connection-lost",
+            "moq-connected",
+            "Complete",
+        ];
+        assert_eq!(got, want);
+    }
+
+    /// Row 16: typed causes while it retries, one warning per cause, one error at the end.
+    #[test]
+    fn a_connection_that_never_comes() {
+        let failing = |cause| State::Connecting {
+            last: Some(error(cause)),
+        };
+        let got = run(vec![
+            failing(Cause::Dns),
+            failing(Cause::Dns),
+            failing(Cause::Auth),
+            State::Failed(error(Cause::Auth)),
+            State::Failed(error(Cause::Auth)),
+        ]);
+        let want = [
+            "Start",
+            "Continue",
+            "warning dns",
+            "Continue",
+            "warning auth",
+            "Error",
+            "error auth true",
+        ];
+        assert_eq!(got, want);
+    }
+}
+
+/// An element with the two properties, to notify them on.
+#[cfg(test)]
+mod test_element {
+    use std::sync::LazyLock;
+
+    use gst::{glib, subclass::prelude::*};
+
+    use super::*;
+
+    mod imp {
+        use super::*;
+
+        #[derive(Default)]
+        pub struct Probe {
+            pub status: Arc<ConnectionStatus>,
+        }
+
+        #[glib::object_subclass]
+        impl ObjectSubclass for Probe {
+            const NAME: &'static str = "GstMoqReportTestElement";
+            type Type = super::Probe;
+            type ParentType = gst::Element;
+        }
+
+        impl ObjectImpl for Probe {
+            fn properties() -> &'static [glib::ParamSpec] {
+                static SPECS: LazyLock<Vec<glib::ParamSpec>> =
+                    LazyLock::new(ConnectionStatus::param_specs);
+                &SPECS
+            }
+
+            fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+                self.status
+                    .get(pspec)
+                    .unwrap_or_else(|| pspec.default_value().clone())
+            }
+        }
+
+        impl GstObjectImpl for Probe {}
+        impl ElementImpl for Probe {}
+    }
+
+    glib::wrapper! {
+        pub struct Probe(ObjectSubclass<imp::Probe>) @extends gst::Element, gst::Object;
+    }
+
+    impl Probe {
+        pub fn status(&self) -> Arc<ConnectionStatus> {
+            self.imp().status.clone()
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What the protocol libraries say, in GST_DEBUG categories.
+
+use std::sync::LazyLock;
+
+use gst::prelude::*;
+
+use crate::runtime::{Level, LogSink, set_log_sink};
+
+/// quinn, rustls, WebTransport, our dialling.
+static TRANSPORT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "moqtransport",
+        gst::DebugColorFlags::empty(),
+        Some("MoQ transport: QUIC, TLS, WebTransport"),
+    )
+});
+
+/// moq_net and our sessions.
+static SESSION: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "moqsession",
+        gst::DebugColorFlags::empty(),
+        Some("MoQ sessions"),
+    )
+});
+
+/// Registers the categories and sends the logs of the runtime to them.
+pub(crate) fn init() {
+    LazyLock::force(&TRANSPORT);
+    LazyLock::force(&SESSION);
+    set_log_sink(&Categories);
+}
+
+struct Categories;
+
+impl LogSink for Categories {
+    fn enabled(&self, level: Level, target: &str) -> bool {
+        category(target).is_some_and(|category| category.above_threshold(debug_level(level)))
+    }
+
+    fn log(&self, level: Level, target: &str, message: &str) {
+        if let Some(category) = category(target) {
+            category.log(
+                None::<&gst::Object>,
+                debug_level(level),
+                gst::glib::gstr!("src/runtime/log.rs"),
+                target,
+                0,
+                format_args!("{message}"),
+            );
+        }
+    }
+}
+
+fn category(target: &str) -> Option<gst::DebugCategory> {
+    let root = target.split("::").next().unwrap_or(target);
+    match root {
+        "quinn"
+        | "quinn_proto"
+        | "quinn_udp"
+        | "rustls"
+        | "web_transport_quinn"
+        | "web_transport_proto" => Some(*TRANSPORT),
+        "gstmoq" if target.starts_with("gstmoq::net::transport") => Some(*TRANSPORT),
+        "moq_net" | "gstmoq" => Some(*SESSION),
+        _ => None,
+    }
+}
+
+fn debug_level(level: Level) -> gst::DebugLevel {
+    match level {
+        Level::Error => gst::DebugLevel::Error,
+        Level::Warning => gst::DebugLevel::Warning,
+        Level::Info => gst::DebugLevel::Info,
+        Level::Debug => gst::DebugLevel::Debug,
+        Level::Trace => gst::DebugLevel::Trace,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_find_their_category() {
+        gst::init().unwrap();
+        let name = |target| category(target).map(|category| category.name().to_owned());
+        assert_eq!(
+            name("quinn_proto::connection").as_deref(),
+            Some("moqtransport")
+        );
+        assert_eq!(
+            name("moq_net::lite::session").as_deref(),
+            Some("moqsession")
+        );
+        assert_eq!(
+            name("gstmoq::net::session::shared").as_deref(),
+            Some("moqsession")
+        );
+        assert_eq!(name("application"), None);
+    }
+}

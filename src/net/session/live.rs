@@ -1,0 +1,142 @@
+//! One MoQ session: set up, and taken down without losing what was queued.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use url::Url;
+
+use super::{Role, SessionInfo, shared::Shared};
+use crate::net::{
+    config::{Secret, TransportKind},
+    error::{Cause, Error, Result},
+    transport::{self, Dialed, Session, failure},
+};
+
+/// How long a replaced session stays beside its successor, above three round trips: the peer must have seen the new one
+/// before the old one ends, or its subscriptions would break.
+const OVERLAP: Duration = Duration::from_millis(250);
+/// What a relay needs to refuse a token, above two round trips.
+const REFUSAL: Duration = Duration::from_millis(20);
+
+/// A session that is up. Dropping it closes it.
+pub struct Live {
+    pub moq: moq_net::Session,
+    pub transport: Session,
+    pub info: Arc<SessionInfo>,
+    /// What was dialled, for a GOAWAY without a redirect.
+    pub url: Url,
+    pub since: Instant,
+}
+
+/// Dials one URL and sets MoQ up on it, until `deadline`.
+pub async fn connect(
+    shared: &Shared,
+    url: &Url,
+    token: Option<&Secret>,
+    deadline: Instant,
+) -> Result<Live> {
+    let Dialed {
+        session: transport,
+        address,
+        versions,
+    } = transport::dial(&shared.config, url, token, deadline).await?;
+    let at = &address.display;
+    let mut client = moq_net::Client::new().with_versions(versions);
+    client = match shared.role {
+        Role::Publisher => client.with_publisher(&shared.origin),
+        Role::Subscriber => client.with_subscriber(shared.origin.clone()),
+    };
+    if address.kind == TransportKind::Quic {
+        client = client
+            .with_path(address.target.0.clone())
+            .with_authority(address.authority());
+    }
+    let now = Instant::now().into_std();
+    let (moq, driver) = timeout_at(deadline, client.connect(now, transport.clone()))
+        .await
+        .map_err(|_| {
+            Error::new(
+                Cause::Timeout,
+                format!("{at} did not set up MoQ within connect-timeout"),
+            )
+        })?
+        .map_err(|err| failure::session(&err, transport.quic(), at))?;
+    tokio::spawn(moq_net::time::run(driver));
+
+    // Most versions are up before the relay has judged our token: a refusal comes with its first answer.
+    let answer = transport.quic().rtt() * 2 + REFUSAL;
+    tokio::select! {
+        err = moq.closed() => return Err(failure::session(&err, transport.quic(), at)),
+        () = sleep(answer) => {}
+    }
+    Ok(Live {
+        info: Arc::new(SessionInfo {
+            url: address.display.clone(),
+            transport: address.kind.as_str(),
+            version: moq.version().as_str().to_owned(),
+        }),
+        moq,
+        transport,
+        url: url.clone(),
+        since: Instant::now(),
+    })
+}
+
+impl Live {
+    /// Why it ended.
+    pub async fn closed(&self) -> Error {
+        let err = self.moq.closed().await;
+        failure::session(&err, self.transport.quic(), &self.info.url)
+    }
+
+    /// Closes after delivery of what is queued, within `limit`.
+    pub async fn drain(self, limit: Duration) -> Result<()> {
+        let drained = timeout(limit, async {
+            // moq_net drains lite sessions itself and closes the others without waiting.
+            if self.moq.version().is_ietf() {
+                self.quiet().await;
+            }
+            // A peer that hangs up first has what it wanted.
+            !matches!(self.moq.clone().close().await, Err(moq_net::Error::Timeout))
+        })
+        .await;
+        match drained {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => {
+                self.abort();
+                Err(Error::new(
+                    Cause::Timeout,
+                    format!("{} did not take all data in time", self.info.url),
+                ))
+            }
+        }
+    }
+
+    /// Closes now.
+    pub fn abort(&self) {
+        self.moq.abort(moq_net::Error::Cancel);
+    }
+
+    /// Ends a session that has a successor.
+    pub fn retire(self) {
+        const LIMIT: Duration = Duration::from_secs(1);
+        tokio::spawn(async move {
+            sleep(self.transport.quic().rtt() * 3 + OVERLAP).await;
+            let _ = self.drain(LIMIT).await;
+        });
+    }
+
+    /// Until no stream data was sent for two round trips: what is lost is sent again within that time.
+    async fn quiet(&self) {
+        let quic = self.transport.quic();
+        let mut sent = quic.stats().frame_tx.stream;
+        loop {
+            sleep(quic.rtt() * 2 + REFUSAL).await;
+            let now = quic.stats().frame_tx.stream;
+            if now == sent || quic.close_reason().is_some() {
+                return;
+            }
+            sent = now;
+        }
+    }
+}

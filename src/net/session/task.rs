@@ -1,0 +1,350 @@
+//! The task of a connection: dial, serve, dial again.
+//!
+//! ```text
+//! connect ──up──▶ serve ──lost──▶ connect          (for ever once it was up, or for retry-timeout)
+//!    │              │  ▲
+//!  gave up          └──┘ GOAWAY or probe: a second session is dialled and takes over
+//! ```
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep, sleep_until},
+};
+use url::Url;
+
+use super::{
+    backoff::Backoff,
+    live::{self, Live},
+    shared::Shared,
+};
+use crate::{
+    net::{
+        error::{Cause, Error, Result},
+        transport,
+    },
+    runtime,
+};
+
+/// A session that lived this long was a real one: the next loss is retried at once.
+const STEADY: Duration = Duration::from_secs(5);
+/// Between dials of a successor, while the old session still serves.
+const SUCCESSOR_WAIT: Duration = Duration::from_secs(1);
+
+/// What handles ask of the task. The channel closing means: close now.
+pub enum Command {
+    /// Dial a second session and change over.
+    Probe,
+    /// Deliver, close, and tell.
+    Close {
+        limit: Duration,
+        done: oneshot::Sender<Result<()>>,
+    },
+}
+
+/// Starts the task. A panic in it becomes [`State::Failed`].
+pub fn spawn(shared: Arc<Shared>, commands: mpsc::Receiver<Command>) {
+    let watched = shared.clone();
+    let task = Task {
+        opened: Instant::now(),
+        shared,
+        commands,
+        backoff: Backoff::default(),
+        generation: 0,
+        established: false,
+        redirect: None,
+    };
+    runtime::handle().spawn(async move {
+        let ended = tokio::spawn(task.run()).await;
+        watched.closed();
+        if ended.is_err_and(|err| err.is_panic()) {
+            let message = "internal error in the connection task; please report it";
+            watched.fail(Error::new(Cause::ConnectionLost, message));
+        }
+    });
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+    backoff: Backoff,
+    opened: Instant,
+    generation: u64,
+    /// A session was up and not refused right after.
+    established: bool,
+    /// Where a GOAWAY pointed, until dialled.
+    redirect: Option<Url>,
+}
+
+/// A successor on its way: one try at each URL.
+type Successor = Pin<Box<dyn Future<Output = Result<Live>> + Send>>;
+
+enum Served {
+    Lost {
+        error: Error,
+        lived: Duration,
+        successor: Option<Successor>,
+    },
+    Closed,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut successor = None;
+        let mut lost_at = self.opened;
+        let mut wait = false;
+        loop {
+            let live = match self.connect(successor.take(), lost_at, wait).await {
+                Some(Ok(live)) => live,
+                Some(Err(error)) => return self.shared.fail(error),
+                None => return,
+            };
+            match self.serve(live).await {
+                Served::Closed => return,
+                Served::Lost {
+                    error,
+                    lived,
+                    successor: next,
+                } => {
+                    let refused =
+                        matches!(error.cause, Cause::Auth | Cause::Version) && lived < STEADY;
+                    self.established |= !refused;
+                    lost_at = Instant::now();
+                    wait = lived < STEADY;
+                    if !wait {
+                        self.backoff.reset();
+                    }
+                    self.shared.disconnected(error, !self.established);
+                    successor = next;
+                }
+            }
+        }
+    }
+
+    /// Until there is a session; an error gives up, `None` means that the last handle went.
+    async fn connect(
+        &mut self,
+        successor: Option<Successor>,
+        lost_at: Instant,
+        wait: bool,
+    ) -> Option<Result<Live>> {
+        let config = self.shared.config.clone();
+        let deadline = match self.established {
+            false => Some(self.opened + config.connect_timeout),
+            true if config.retry_timeout.is_zero() => None,
+            true => Some(lost_at + config.retry_timeout),
+        };
+        let attempt = Attempt {
+            shared: &self.shared,
+            established: self.established,
+            redirect: self.redirect.take(),
+            deadline,
+        };
+        let mut establish = std::pin::pin!(attempt.run(&mut self.backoff, successor, wait));
+        loop {
+            tokio::select! {
+                result = &mut establish => return Some(result),
+                command = self.commands.recv() => match command {
+                    Some(Command::Probe) => {}
+                    Some(Command::Close { done, .. }) => {
+                        let _ = done.send(Ok(()));
+                        return None;
+                    }
+                    None => return None,
+                },
+            }
+        }
+    }
+
+    /// Until the session is lost or closed.
+    async fn serve(&mut self, mut live: Live) -> Served {
+        self.up(&live);
+        let mut successor: Option<Successor> = None;
+        let mut leaving = false;
+        loop {
+            let going_away = live.moq.draining();
+            tokio::select! {
+                error = live.closed() => {
+                    return Served::Lost { error, lived: live.since.elapsed(), successor };
+                }
+                Some(goaway) = going_away.recv(), if !leaving => {
+                    leaving = true;
+                    let error = Error::new(Cause::GoAway, format!("{} says that it goes away", live.info.url));
+                    self.shared.note(&error);
+                    self.redirect = redirect(goaway.uri(), &live.url);
+                    let wait = match live.since.elapsed() < STEADY {
+                        true => self.backoff.next(fastrand::f64()),
+                        false => Duration::ZERO,
+                    };
+                    successor.get_or_insert_with(|| self.successor(wait));
+                }
+                next = poll(&mut successor) => {
+                    successor = None;
+                    match next {
+                        Ok(next) => {
+                            self.redirect = None;
+                            self.up(&next);
+                            std::mem::replace(&mut live, next).retire();
+                            leaving = false;
+                        }
+                        Err(error) => {
+                            self.shared.note(&error);
+                            self.redirect = None;
+                            if leaving {
+                                successor = Some(self.successor(SUCCESSOR_WAIT));
+                            }
+                        }
+                    }
+                }
+                command = self.commands.recv() => match command {
+                    Some(Command::Probe) => {
+                        successor.get_or_insert_with(|| self.successor(Duration::ZERO));
+                    }
+                    Some(Command::Close { limit, done }) => {
+                        self.shared.closed();
+                        let _ = done.send(live.drain(limit).await);
+                        return Served::Closed;
+                    }
+                    None => {
+                        live.abort();
+                        return Served::Closed;
+                    }
+                },
+            }
+        }
+    }
+
+    fn up(&mut self, live: &Live) {
+        self.generation += 1;
+        self.shared.connected(live, self.generation);
+    }
+
+    fn successor(&self, wait: Duration) -> Successor {
+        let shared = self.shared.clone();
+        let redirect = self.redirect.clone();
+        Box::pin(async move {
+            sleep(wait).await;
+            round(&shared, redirect.as_ref(), None).await
+        })
+    }
+}
+
+async fn poll(successor: &mut Option<Successor>) -> Result<Live> {
+    match successor {
+        Some(successor) => successor.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Dialling until it works or the time is up.
+struct Attempt<'a> {
+    shared: &'a Shared,
+    established: bool,
+    redirect: Option<Url>,
+    deadline: Option<Instant>,
+}
+
+impl Attempt<'_> {
+    async fn run(
+        self,
+        backoff: &mut Backoff,
+        successor: Option<Successor>,
+        wait: bool,
+    ) -> Result<Live> {
+        if let Some(successor) = successor {
+            match successor.await {
+                Ok(live) => return Ok(live),
+                Err(error) => self.shared.note(&error),
+            }
+        }
+        if wait {
+            self.pause(backoff).await;
+        }
+        // The first round gives every URL its full time; later ones end with the deadline.
+        let mut limit = None;
+        let mut before: Option<Error> = None;
+        loop {
+            let error = match round(self.shared, self.redirect.as_ref(), limit).await {
+                Ok(live) => return Ok(live),
+                // Cut short by the deadline, a dial says less than the one before.
+                Err(error) => match before.take() {
+                    Some(before) if self.over() => return Err(before),
+                    _ => error,
+                },
+            };
+            if error.cause == Cause::Settings && !self.established {
+                return Err(error);
+            }
+            self.shared.note(&error);
+            if !self.over() {
+                self.pause(backoff).await;
+            }
+            if self.over() {
+                return Err(error);
+            }
+            limit = self.deadline;
+            before = Some(error);
+        }
+    }
+
+    fn over(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// The back-off, cut short by the deadline or a new token.
+    async fn pause(&self, backoff: &mut Backoff) {
+        let until = Instant::now() + backoff.next(fastrand::f64());
+        let until = self.deadline.map_or(until, |deadline| until.min(deadline));
+        tokio::select! {
+            () = sleep_until(until) => {}
+            () = self.shared.token_changed.notified() => {}
+        }
+    }
+}
+
+/// One try at the redirect and then at each URL in order; the last error when none works. A setting that cannot work
+/// ends the round: going on to the next URL would hide it.
+async fn round(shared: &Shared, redirect: Option<&Url>, limit: Option<Instant>) -> Result<Live> {
+    let config = &shared.config;
+    let mut last = None;
+    // A redirect carries its own credentials (moq-lite draft, GOAWAY; moq-transport section 9.5).
+    if let Some(url) = redirect {
+        match live::connect(shared, url, None, Instant::now() + config.connect_timeout).await {
+            Ok(live) => return Ok(live),
+            Err(error) => last = Some(error),
+        }
+    }
+    for url in &config.urls {
+        if let Some(error) = &last {
+            if limit.is_some_and(|limit| Instant::now() >= limit) {
+                break;
+            }
+            shared.note(error);
+        }
+        let deadline = Instant::now() + config.connect_timeout;
+        let deadline = limit.map_or(deadline, |limit| deadline.min(limit));
+        match live::connect(shared, url, shared.token().as_ref(), deadline).await {
+            Ok(live) => return Ok(live),
+            Err(error) if error.cause == Cause::Settings => return Err(error),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::new(Cause::Settings, "no URL is set")))
+}
+
+/// The URL of a GOAWAY, unless it is empty, cannot be dialled, or would leave TLS behind.
+fn redirect(uri: &str, from: &Url) -> Option<Url> {
+    if uri.is_empty() {
+        return None;
+    }
+    let plain = |url: &Url| url.scheme().ends_with("http");
+    let url = transport::parse_url(uri)
+        .ok()
+        .filter(|url| !plain(url) || plain(from));
+    if url.is_none() {
+        tracing::warn!("ignoring the redirect to {}", transport::redact_text(uri));
+    }
+    url
+}

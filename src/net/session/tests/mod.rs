@@ -1,0 +1,636 @@
+mod server;
+
+use std::net::UdpSocket;
+
+use moq_net::{Timestamp, goaway::Goaway, track};
+use tokio::time::{Instant, timeout};
+
+use self::server::{Identity, Refuse, Server};
+use super::*;
+use crate::net::{
+    config::Tls,
+    transport::{parse_url, versions},
+};
+
+const LIMIT: Duration = Duration::from_secs(15);
+
+fn config(url: &str, tls: Tls) -> ConnectConfig {
+    ConnectConfig {
+        tls,
+        connect_timeout: Duration::from_secs(5),
+        ..ConnectConfig::new(vec![parse_url(url).unwrap()])
+    }
+}
+
+fn pinned(server: &Server) -> Tls {
+    Tls {
+        pins: vec![server.digest],
+        ..Tls::default()
+    }
+}
+
+fn open(config: ConnectConfig, role: Role) -> Connection {
+    Connection::open(config, role, Retention::default())
+}
+
+async fn wait(connection: &Connection, what: impl FnMut(&State) -> bool) -> State {
+    let mut state = connection.state();
+    let result = timeout(LIMIT, state.wait_for(what)).await;
+    match result {
+        Ok(state) => state.unwrap().clone(),
+        Err(_) => panic!("still {:?}", *connection.state().borrow()),
+    }
+}
+
+async fn connected(connection: &Connection) -> (Arc<SessionInfo>, u64) {
+    match wait(connection, |s| {
+        matches!(s, State::Connected { .. } | State::Failed(_))
+    })
+    .await
+    {
+        State::Connected { info, generation } => (info, generation),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn failed(connection: &Connection) -> Error {
+    match wait(connection, |s| {
+        matches!(s, State::Connected { .. } | State::Failed(_))
+    })
+    .await
+    {
+        State::Failed(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The first failure seen while it retries.
+async fn first_failure(connection: &Connection) -> Error {
+    let state = wait(connection, |s| {
+        matches!(s, State::Connecting { last: Some(_) } | State::Failed(_))
+    })
+    .await;
+    match state {
+        State::Connecting { last: Some(error) } | State::Failed(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn connects_over_web_transport_and_raw_quic_and_shows_neither_query_nor_token() {
+    let server = Server::start(Refuse::Nobody);
+    for (scheme, transport, version) in [
+        ("https", "webtransport", "moq-lite-06"),
+        ("moqt", "quic", "moq-transport-22"),
+        ("moql", "quic", "moq-lite-06"),
+    ] {
+        let url = format!("{}?jwt=secret", server.url(scheme));
+        let connection = open(config(&url, pinned(&server)), Role::Publisher);
+        let (info, generation) = connected(&connection).await;
+        assert_eq!(
+            (info.transport, info.version.as_str(), generation),
+            (transport, version, 1)
+        );
+        assert_eq!(info.url, server.url(scheme));
+        let stats = connection.stats();
+        assert!(
+            stats.bytes_sent > 0 && stats.bytes_received > 0 && stats.rtt.is_some(),
+            "{stats:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn localhost_is_found_on_ipv6_alone() {
+    let server = Server::bind("[::1]:0", Refuse::Nobody, &Identity::new());
+    let url = format!("https://localhost:{}/", server.address.port());
+    connected(&open(config(&url, pinned(&server)), Role::Publisher)).await;
+}
+
+#[tokio::test]
+async fn localhost_is_found_on_ipv4_alone() {
+    let server = Server::start(Refuse::Nobody);
+    let url = format!("https://localhost:{}/", server.address.port());
+    connected(&open(config(&url, pinned(&server)), Role::Publisher)).await;
+}
+
+/// Row 16: the cause shows while it retries, and the first connection is bounded.
+#[tokio::test]
+async fn an_unknown_authority_or_a_wrong_pin_is_a_tls_failure_that_says_what_to_do() {
+    let server = Server::start(Refuse::Nobody);
+    for (tls, hint) in [
+        (Tls::default(), "server-certificate-hashes"),
+        (
+            Tls {
+                pins: vec![[7; 32]],
+                ..Tls::default()
+            },
+            "server-certificate-hashes",
+        ),
+    ] {
+        for scheme in ["https", "moql"] {
+            let config = ConnectConfig {
+                connect_timeout: Duration::from_millis(500),
+                ..config(&server.url(scheme), tls.clone())
+            };
+            let connection = open(config, Role::Publisher);
+            let error = first_failure(&connection).await;
+            assert_eq!(error.cause, Cause::Tls, "{error}");
+            assert!(error.message.contains(hint), "{error}");
+            assert_eq!(failed(&connection).await.cause, Cause::Tls);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_by_its_file_but_not_for_another_name() {
+    let server = Server::start(Refuse::Nobody);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("roots.pem");
+    std::fs::write(&path, &server.pem).unwrap();
+    let tls = Tls {
+        database: Some(path),
+        ..Tls::default()
+    };
+    connected(&open(config(&server.url("moql"), tls), Role::Publisher)).await;
+}
+
+#[tokio::test]
+async fn verification_can_be_switched_off() {
+    let server = Server::start(Refuse::Nobody);
+    let tls = Tls {
+        disable_verify: true,
+        ..Tls::default()
+    };
+    connected(&open(config(&server.url("https"), tls), Role::Publisher)).await;
+}
+
+/// Row 16.
+#[tokio::test]
+async fn a_port_where_nothing_listens_is_reported_at_once_and_given_up_in_time() {
+    let port = UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let started = Instant::now();
+    let config = ConnectConfig {
+        connect_timeout: Duration::from_secs(1),
+        ..config(&format!("https://127.0.0.1:{port}/"), Tls::default())
+    };
+    let connection = open(config, Role::Publisher);
+    let error = first_failure(&connection).await;
+    assert_eq!(error.cause, Cause::UdpBlocked, "{error}");
+    assert!(
+        started.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(failed(&connection).await.cause, Cause::UdpBlocked);
+    let took = started.elapsed();
+    assert!(
+        took >= Duration::from_secs(1) && took < Duration::from_secs(2),
+        "{took:?}"
+    );
+}
+
+/// Row 22.
+#[tokio::test]
+async fn dialling_a_black_hole_is_cancelled_at_once_and_fails_as_blocked() {
+    let hole = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/", hole.local_addr().unwrap());
+    let connection = open(config(&url, Tls::default()), Role::Publisher);
+    let mut state = connection.state();
+    let started = Instant::now();
+    connection.close(LIMIT).await.unwrap();
+    assert!(
+        started.elapsed() < Duration::from_millis(200),
+        "{:?}",
+        started.elapsed()
+    );
+    timeout(LIMIT, async { while state.changed().await.is_ok() {} })
+        .await
+        .expect("the task ends");
+
+    let config = ConnectConfig {
+        connect_timeout: Duration::from_millis(300),
+        ..config(&url, Tls::default())
+    };
+    let error = failed(&open(config, Role::Publisher)).await;
+    assert_eq!(error.cause, Cause::UdpBlocked, "{error}");
+    assert!(error.message.contains("firewall"), "{error}");
+}
+
+/// Row 16.
+#[tokio::test]
+async fn a_name_that_does_not_resolve_is_a_dns_failure() {
+    let config = ConnectConfig {
+        connect_timeout: Duration::from_millis(500),
+        ..config("https://does-not-exist.invalid/", Tls::default())
+    };
+    let error = failed(&open(config, Role::Publisher)).await;
+    assert_eq!(error.cause, Cause::Dns, "{error}");
+}
+
+#[tokio::test]
+async fn a_setting_that_cannot_work_fails_at_once() {
+    let tls = Tls {
+        database: Some("/does/not/exist.pem".into()),
+        ..Tls::default()
+    };
+    let started = Instant::now();
+    let error = failed(&open(config("https://127.0.0.1:9/", tls), Role::Publisher)).await;
+    assert_eq!(error.cause, Cause::Settings);
+    assert!(error.message.contains("/does/not/exist.pem"), "{error}");
+    let config = ConnectConfig {
+        versions: vec!["moq-lite-99".into()],
+        ..config("https://127.0.0.1:9/", Tls::default())
+    };
+    assert_eq!(
+        failed(&open(config, Role::Publisher)).await.cause,
+        Cause::Settings
+    );
+    assert!(started.elapsed() < Duration::from_secs(1));
+}
+
+/// Row 16.
+#[tokio::test]
+async fn a_refused_token_is_an_auth_failure_on_both_transports() {
+    for (refuse, scheme) in [
+        (Refuse::Http, "https"),
+        (Refuse::Moq, "https"),
+        (Refuse::Moq, "moqt"),
+        (Refuse::Moq, "moql"),
+    ] {
+        let server = Server::start(refuse);
+        let config = ConnectConfig {
+            connect_timeout: Duration::from_millis(600),
+            auth_token: Some(Secret("secret".into())),
+            ..config(&server.url(scheme), pinned(&server))
+        };
+        let error = failed(&open(config, Role::Publisher)).await;
+        assert_eq!(error.cause, Cause::Auth, "{refuse:?} {scheme}: {error}");
+        assert!(!error.message.contains("secret"), "{error}");
+    }
+}
+
+/// Row 17: a new token is used at the next dial.
+#[tokio::test]
+async fn a_new_token_is_used_while_it_retries() {
+    for scheme in ["https", "moqt", "moql"] {
+        let server = Server::start(Refuse::Token("jwt=good"));
+        let connection = open(
+            config(&server.url(scheme), pinned(&server)),
+            Role::Publisher,
+        );
+        assert_eq!(
+            first_failure(&connection).await.cause,
+            Cause::Auth,
+            "{scheme}"
+        );
+        connection.set_token(Some(Secret("good".into())));
+        connected(&connection).await;
+    }
+}
+
+#[tokio::test]
+async fn no_common_version_is_a_version_failure() {
+    let server = Server::start(Refuse::Nobody);
+    let endpoint = config(&server.url("moqt"), pinned(&server));
+    // The in-test relay speaks every version, so ask a relay that speaks none: one with h3 only.
+    let only_h3 = only_h3();
+    let config = ConnectConfig {
+        urls: vec![parse_url(&format!("moqt://{}/", only_h3.local_addr().unwrap())).unwrap()],
+        connect_timeout: Duration::from_millis(400),
+        tls: Tls {
+            disable_verify: true,
+            ..Tls::default()
+        },
+        ..endpoint
+    };
+    let error = failed(&open(config, Role::Publisher)).await;
+    assert_eq!(error.cause, Cause::Version, "{error}");
+}
+
+fn only_h3() -> quinn::Endpoint {
+    use quinn::crypto::rustls::QuicServerConfig;
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let mut tls =
+        rustls::ServerConfig::builder_with_provider(crate::net::transport::tls::provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let config =
+        quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
+    let _context = runtime::handle().enter();
+    let endpoint = quinn::Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let accepting = endpoint.clone();
+    tokio::spawn(async move {
+        while let Some(incoming) = accepting.accept().await {
+            tokio::spawn(incoming.into_future());
+        }
+    });
+    endpoint
+}
+
+#[tokio::test]
+async fn the_second_url_serves_when_the_first_does_not() {
+    let server = Server::start(Refuse::Nobody);
+    let mut config = config("https://127.0.0.1:9/", pinned(&server));
+    config.urls.push(parse_url(&server.url("moql")).unwrap());
+    let connection = open(config, Role::Publisher);
+    assert_eq!(connected(&connection).await.0.url, server.url("moql"));
+    assert_eq!(
+        connection.stats().last_error.unwrap().cause,
+        Cause::UdpBlocked
+    );
+}
+
+/// Row 3.
+#[tokio::test]
+async fn a_relay_that_is_killed_and_restarted_is_found_again_and_broadcasts_come_back() {
+    let identity = Identity::new();
+    for scheme in ["https", "moqt", "moql"] {
+        let server = Server::bind("127.0.0.1:0", Refuse::Nobody, &identity);
+        let (address, url) = (server.address.to_string(), server.url(scheme));
+        let publisher = open(config(&url, pinned(&server)), Role::Publisher);
+        let subscriber = open(config(&url, pinned(&server)), Role::Subscriber);
+        let (_broadcast, _track) = publish(&publisher, 0);
+        routed(&subscriber).await;
+        connected(&publisher).await;
+        connected(&subscriber).await;
+        server.kill().await;
+        for connection in [&publisher, &subscriber] {
+            let lost = wait(connection, |s| matches!(s, State::Reconnecting { .. })).await;
+            assert!(matches!(lost, State::Reconnecting { .. }), "{lost:?}");
+        }
+        let server = Server::bind(&address, Refuse::Nobody, &identity);
+        for connection in [&publisher, &subscriber] {
+            let (_, generation) = connected(connection).await;
+            assert_eq!(generation, 2, "{scheme}");
+            assert_eq!(connection.stats().reconnects, 1);
+        }
+        routed(&subscriber).await;
+        server.kill().await;
+    }
+}
+
+#[tokio::test]
+async fn retrying_after_a_loss_ends_with_retry_timeout() {
+    let server = Server::start(Refuse::Nobody);
+    let config = ConnectConfig {
+        retry_timeout: Duration::from_millis(500),
+        ..config(&server.url("moql"), pinned(&server))
+    };
+    let connection = open(config, Role::Publisher);
+    connected(&connection).await;
+    server.kill().await;
+    let state = wait(&connection, |s| matches!(s, State::Failed(_))).await;
+    assert!(
+        matches!(&state, State::Failed(error) if error.cause == Cause::UdpBlocked),
+        "{state:?}"
+    );
+}
+
+#[tokio::test]
+async fn goaway_is_followed_before_the_old_session_ends() {
+    let identity = Identity::new();
+    for version in [
+        "moq-lite-04",
+        "moq-lite-06",
+        "moq-transport-14",
+        "moq-transport-16",
+        "moq-transport-22",
+    ] {
+        for scheme in [
+            "https",
+            if version.starts_with("moq-l") {
+                "moql"
+            } else {
+                "moqt"
+            },
+        ] {
+            let old = Server::bind("127.0.0.1:0", Refuse::Nobody, &identity);
+            let new = Server::bind("127.0.0.1:0", Refuse::Nobody, &identity);
+            let config = ConnectConfig {
+                versions: vec![version.into()],
+                ..config(&old.url(scheme), pinned(&old))
+            };
+            let connection = open(config, Role::Publisher);
+            connected(&connection).await;
+            old.wait_accepted(1).await;
+            old.session()
+                .drain()
+                .send(Goaway::redirect(new.url(scheme)))
+                .unwrap();
+            // Never anything but connected on the way.
+            let mut states = connection.state();
+            loop {
+                let state = states.borrow_and_update().clone();
+                match state {
+                    State::Connected {
+                        info,
+                        generation: 2,
+                    } => {
+                        assert_eq!(info.url, new.url(scheme));
+                        break;
+                    }
+                    State::Connected { .. } => {}
+                    other => panic!("{version} {scheme}: {other:?}"),
+                }
+                timeout(LIMIT, states.changed())
+                    .await
+                    .expect("goaway is followed")
+                    .unwrap();
+            }
+            timeout(LIMIT, old.session().closed())
+                .await
+                .expect("the old session is closed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn goaway_without_a_redirect_dials_the_same_url() {
+    let server = Server::start(Refuse::Nobody);
+    let connection = open(
+        config(&server.url("https"), pinned(&server)),
+        Role::Subscriber,
+    );
+    connected(&connection).await;
+    server.wait_accepted(1).await;
+    server.session().drain().send(Goaway::new()).unwrap();
+    server.wait_accepted(2).await;
+    wait(&connection, |s| {
+        matches!(s, State::Connected { generation: 2, .. })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_probe_changes_over_to_a_second_session() {
+    let server = Server::start(Refuse::Nobody);
+    let connection = open(
+        config(&server.url("moql"), pinned(&server)),
+        Role::Subscriber,
+    );
+    connected(&connection).await;
+    connection.probe();
+    wait(&connection, |s| {
+        matches!(s, State::Connected { generation: 2, .. })
+    })
+    .await;
+    assert_eq!(connection.stats().reconnects, 1);
+}
+
+#[tokio::test]
+async fn equal_opens_share_one_session_and_other_roles_do_not() {
+    let server = Server::start(Refuse::Nobody);
+    let same = || config(&server.url("https"), pinned(&server));
+    let first = open(same(), Role::Publisher);
+    let second = open(same(), Role::Publisher);
+    connected(&first).await;
+    connected(&second).await;
+    assert!(Arc::ptr_eq(&first.guard, &second.guard));
+    let other = open(same(), Role::Subscriber);
+    connected(&other).await;
+    assert!(!Arc::ptr_eq(&first.guard, &other.guard));
+    server.wait_accepted(2).await;
+    assert_eq!(server.accepted(), 2);
+
+    // Closing one of two leaves the session; the last ends it.
+    let session = server.inner_session(0);
+    first.close(LIMIT).await.unwrap();
+    assert!(matches!(*second.state().borrow(), State::Connected { .. }));
+    second.close(LIMIT).await.unwrap();
+    timeout(LIMIT, session.closed())
+        .await
+        .expect("the relay sees the close");
+
+    let again = open(same(), Role::Publisher);
+    connected(&again).await;
+    server.wait_accepted(3).await;
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_closes_the_session_in_the_background() {
+    for scheme in ["https", "moqt"] {
+        let server = Server::start(Refuse::Nobody);
+        let connection = open(
+            config(&server.url(scheme), pinned(&server)),
+            Role::Publisher,
+        );
+        connected(&connection).await;
+        server.wait_accepted(1).await;
+        drop(connection);
+        timeout(LIMIT, server.session().closed())
+            .await
+            .expect("the relay sees the close");
+    }
+}
+
+/// Row 22: from any thread, also inside tokio.
+#[test]
+fn close_blocking_is_bounded_inside_foreign_runtimes() {
+    let server = Server::start(Refuse::Nobody);
+    let run = || {
+        let connection = open(
+            config(&server.url("https"), pinned(&server)),
+            Role::Publisher,
+        );
+        let limit = Duration::from_millis(500);
+        async move {
+            connected(&connection).await;
+            let started = std::time::Instant::now();
+            connection.close_blocking(limit).unwrap();
+            assert!(
+                started.elapsed() < Duration::from_millis(700),
+                "{:?}",
+                started.elapsed()
+            );
+        }
+    };
+    let current = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    current.block_on(run());
+    let multi = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
+    multi.block_on(run());
+}
+
+fn publish(connection: &Connection, group: u64) -> (moq_net::broadcast::Producer, track::Producer) {
+    let broadcast = connection.origin.create_broadcast("cam").unwrap();
+    let track = broadcast
+        .create_track("video", track::Info::default())
+        .unwrap();
+    broadcast.announce(Default::default()).unwrap();
+    let mut writer = track
+        .create_group(moq_net::group::Info::from(group))
+        .unwrap();
+    writer
+        .write_frame(Timestamp::from_millis(40).unwrap(), b"frame".as_ref())
+        .unwrap();
+    writer.finish().unwrap();
+    (broadcast, track)
+}
+
+async fn routed(connection: &Connection) -> moq_net::broadcast::Consumer {
+    let consumer = connection.origin.consume();
+    timeout(LIMIT, consumer.routed_broadcast("cam"))
+        .await
+        .expect("announced in time")
+        .unwrap()
+}
+
+/// Every promised version on both transports carries a broadcast through a relay.
+#[tokio::test]
+async fn each_promised_version_carries_a_broadcast_on_both_transports() {
+    let server = Server::start(Refuse::Nobody);
+    for version in versions::NAMES {
+        let raw = if version.starts_with("moq-lite") {
+            "moql"
+        } else {
+            "moqt"
+        };
+        for scheme in ["https", raw] {
+            let config = || ConnectConfig {
+                versions: vec![version.into()],
+                ..config(&server.url(scheme), pinned(&server))
+            };
+            let publisher = open(config(), Role::Publisher);
+            let subscriber = open(config(), Role::Subscriber);
+            let (broadcast, track) = publish(&publisher, 0);
+            let remote = routed(&subscriber).await;
+            let subscription = track::Subscription::default().with_max_age(Duration::from_secs(5));
+            let payload = timeout(LIMIT, async {
+                let mut subscriber = remote
+                    .track("video")
+                    .unwrap()
+                    .subscribe(subscription)
+                    .await
+                    .unwrap();
+                let mut group = subscriber.recv_group().await.unwrap().unwrap();
+                group.read_frame().await.unwrap().unwrap().payload
+            })
+            .await
+            .unwrap_or_else(|_| panic!("{version} over {scheme}: no frame"));
+            assert_eq!(&payload[..], b"frame", "{version} over {scheme}");
+            for connection in [&publisher, &subscriber] {
+                assert_eq!(connected(connection).await.0.version, version);
+            }
+            drop((broadcast, track));
+            publisher.close(LIMIT).await.unwrap();
+            subscriber.close(LIMIT).await.unwrap();
+        }
+    }
+}

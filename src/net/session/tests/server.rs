@@ -1,0 +1,224 @@
+//! A small relay on loopback, with the faults that a test asks for.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use moq_net::origin;
+use parking_lot::Mutex;
+use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::{sync::watch, task::JoinHandle};
+use web_transport_quinn::{http::StatusCode, proto::ConnectResponse};
+
+use crate::{
+    net::transport::{Session, endpoint, tls},
+    runtime,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refuse {
+    Nobody,
+    /// HTTP 401 to the CONNECT request.
+    Http,
+    /// The MoQ session is closed as unauthorized.
+    Moq,
+    /// Unless the path ends so.
+    Token(&'static str),
+}
+
+struct Inner {
+    refuse: Refuse,
+    origin: origin::Producer,
+    sessions: Mutex<Vec<moq_net::Session>>,
+    accepted: watch::Sender<usize>,
+}
+
+pub struct Server {
+    pub address: SocketAddr,
+    pub digest: [u8; 32],
+    pub pem: String,
+    inner: Arc<Inner>,
+    endpoint: quinn::Endpoint,
+    task: JoinHandle<()>,
+}
+
+/// A certificate that several servers in a row may show.
+pub struct Identity {
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+    pem: String,
+}
+
+impl Identity {
+    pub fn new() -> Self {
+        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        Self {
+            certificate: made.cert.der().clone(),
+            key: made.signing_key.serialize_der(),
+            pem: made.cert.pem(),
+        }
+    }
+}
+
+impl Server {
+    pub fn start(refuse: Refuse) -> Self {
+        Self::bind("127.0.0.1:0", refuse, &Identity::new())
+    }
+
+    pub fn bind(address: &str, refuse: Refuse, identity: &Identity) -> Self {
+        let _context = runtime::handle().enter();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.clone()));
+        let mut config = rustls::ServerConfig::builder_with_provider(tls::provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![identity.certificate.clone()], key)
+            .unwrap();
+        config.alpn_protocols = ["h3"]
+            .iter()
+            .chain(moq_net::ALPNS)
+            .map(|alpn| alpn.as_bytes().to_vec())
+            .collect();
+        let quic = QuicServerConfig::try_from(config).unwrap();
+        let mut config = quinn::ServerConfig::with_crypto(Arc::new(quic));
+        let mut transport = endpoint::base();
+        transport.keep_alive_interval(Some(Duration::from_secs(1)));
+        config.transport_config(Arc::new(transport));
+        let endpoint = quinn::Endpoint::new(
+            quinn::EndpointConfig::default(),
+            Some(config),
+            bind(address.parse().unwrap()),
+            Arc::new(quinn::TokioRuntime),
+        )
+        .unwrap();
+        let (origin, driver) = origin::Producer::new(origin::Config::default());
+        tokio::spawn(moq_net::time::run(driver));
+        let inner = Arc::new(Inner {
+            refuse,
+            origin,
+            sessions: Mutex::default(),
+            accepted: watch::Sender::new(0),
+        });
+        let task = tokio::spawn(accept(endpoint.clone(), inner.clone()));
+        Self {
+            address: endpoint.local_addr().unwrap(),
+            digest: tls::digest(&identity.certificate),
+            pem: identity.pem.clone(),
+            inner,
+            endpoint,
+            task,
+        }
+    }
+
+    /// `moqt` stays itself; anything else is a scheme too.
+    pub fn url(&self, scheme: &str) -> String {
+        format!("{scheme}://{}/live", self.address)
+    }
+
+    pub fn accepted(&self) -> usize {
+        *self.inner.accepted.borrow()
+    }
+
+    pub async fn wait_accepted(&self, count: usize) {
+        let mut accepted = self.inner.accepted.subscribe();
+        tokio::time::timeout(Duration::from_secs(10), accepted.wait_for(|n| *n >= count))
+            .await
+            .expect("sessions in time")
+            .unwrap();
+    }
+
+    /// The newest session.
+    pub fn session(&self) -> moq_net::Session {
+        self.inner.sessions.lock().last().unwrap().clone()
+    }
+
+    pub fn inner_session(&self, index: usize) -> moq_net::Session {
+        self.inner.sessions.lock()[index].clone()
+    }
+
+    /// Every session closes.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+        self.endpoint.close(0u32.into(), b"killed");
+        self.inner.sessions.lock().clear();
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.endpoint.wait_idle()).await;
+        drop(self.endpoint);
+    }
+}
+
+/// A killed server's endpoint lets its socket go a moment after it is dropped.
+fn bind(address: SocketAddr) -> std::net::UdpSocket {
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    loop {
+        match endpoint::socket(address) {
+            Ok(socket) => return socket,
+            Err(err) if std::time::Instant::now() > deadline => panic!("{address}: {err}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+async fn accept(endpoint: quinn::Endpoint, inner: Arc<Inner>) {
+    while let Some(incoming) = endpoint.accept().await {
+        let inner = inner.clone();
+        tokio::spawn(async move {
+            if let Ok(connection) = incoming.await {
+                let _ = serve(connection, inner).await;
+            }
+        });
+    }
+}
+
+async fn serve(
+    connection: quinn::Connection,
+    inner: Arc<Inner>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let data = connection
+        .handshake_data()
+        .unwrap()
+        .downcast::<HandshakeData>()
+        .unwrap();
+    let mut path = None;
+    let session = if data.protocol.as_deref() == Some(b"h3") {
+        let request = web_transport_quinn::Request::accept(connection).await?;
+        if inner.refuse == Refuse::Http {
+            let connection = request.conn().clone();
+            request.reject(StatusCode::UNAUTHORIZED).await?;
+            connection.closed().await;
+            return Ok(());
+        }
+        path = Some(format!(
+            "{}?{}",
+            request.url.path(),
+            request.url.query().unwrap_or_default()
+        ));
+        let protocol = request.protocols.first().cloned().unwrap_or_default();
+        request
+            .respond(ConnectResponse::OK.with_protocol(protocol))
+            .await?
+    } else {
+        web_transport_quinn::Session::raw(connection)
+    };
+    let handshake = moq_net::Server::new()
+        .with_origin(inner.origin.clone())
+        .accept_request(std::time::Instant::now(), Session::new(session))
+        .await?;
+    let path = path.unwrap_or_else(|| handshake.path().to_owned());
+    let refused = match inner.refuse {
+        Refuse::Moq => true,
+        Refuse::Token(token) => !path.ends_with(token),
+        Refuse::Nobody | Refuse::Http => false,
+    };
+    if refused {
+        handshake.close(moq_net::Error::Unauthorized);
+        // The close must reach the peer before the connection goes.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        return Ok(());
+    }
+    let (session, driver) = handshake.ok().await?;
+    inner.sessions.lock().push(session);
+    inner.accepted.send_modify(|n| *n += 1);
+    moq_net::time::run(driver).await;
+    Ok(())
+}
