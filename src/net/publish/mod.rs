@@ -1,1 +1,16 @@
 //! Writing broadcasts, tracks and groups.
+//!
+//! Every call but [`drain`] is synchronous, takes a short lock of the protocol library at most, and may be made from any
+//! thread: a streaming thread writes frames straight into the open group, and the sessions of the connection send what
+//! somebody subscribed to. Nothing here waits for the network.
+
+mod broadcast;
+mod drain;
+mod track;
+
+pub use broadcast::{Broadcast, CATALOG_PRIORITY};
+pub use drain::drain;
+pub use track::{Demand, TrackOptions, TrackWriter, WriteError, Written};
+
+#[cfg(test)]
+mod tests;

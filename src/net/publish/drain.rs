@@ -1,0 +1,42 @@
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::track::Demand;
+use crate::net::session::{Connection, State};
+
+/// How often the connection's counters are looked at; the protocol library samples them every 100 ms.
+const SAMPLE: Duration = Duration::from_millis(50);
+
+/// How long nothing may have been sent before everything counts as sent. Longer than two samples of the library, and what
+/// was seen to save the tail of 1 MB frames through a saturated relay.
+const SETTLED: Duration = Duration::from_millis(250);
+
+/// Bytes that keep-alives and acknowledgements may add while nothing else is sent.
+const NOISE: u64 = 1024;
+
+/// Waits until what was written to `tracks` is on its way to those who subscribe, within `limit`; at once when nobody does
+/// or no session is up. Call it between the end of the last group and the end of the track: a relay cancels its
+/// subscription when the track ends, also one whose last group is still under way.
+pub async fn drain(connection: &Connection, tracks: &[Demand], limit: Duration) {
+    let connected = matches!(*connection.state().borrow(), State::Connected { .. });
+    if !connected || !tracks.iter().any(Demand::is_used) {
+        return;
+    }
+    // The limit ends it, as intended.
+    let _ = timeout(limit, settled(connection, tracks)).await;
+}
+
+async fn settled(connection: &Connection, tracks: &[Demand]) {
+    // `stats` reports the sample before and asks for the next one.
+    let mut sent = connection.stats().bytes_sent;
+    let mut since = Instant::now();
+    while since.elapsed() < SETTLED && tracks.iter().any(Demand::is_used) {
+        sleep(SAMPLE).await;
+        let now = connection.stats().bytes_sent;
+        if now > sent + NOISE {
+            sent = now;
+            since = Instant::now();
+        }
+    }
+}

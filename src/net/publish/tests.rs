@@ -1,0 +1,148 @@
+use std::{future::Future, time::Duration};
+
+use bytes::Bytes;
+use moq_net::origin;
+
+use super::{Broadcast, TrackOptions, TrackWriter, WriteError};
+use crate::{net::error::Cause, runtime};
+
+const OPTIONS: TrackOptions = TrackOptions {
+    priority: 60,
+    max_age: Duration::from_secs(2),
+};
+
+fn origin() -> origin::Producer {
+    let (origin, driver) = origin::Producer::new(origin::Config::default());
+    runtime::handle().spawn(moq_net::time::run(driver));
+    origin
+}
+
+fn broadcast() -> Broadcast {
+    Broadcast::create_in(&origin(), "test.hang").expect("a name that can be announced")
+}
+
+fn within<T>(future: impl Future<Output = T>) -> T {
+    runtime::handle().block_on(async {
+        tokio::time::timeout(Duration::from_secs(5), future)
+            .await
+            .expect("within five seconds")
+    })
+}
+
+fn frame(text: &'static str) -> Bytes {
+    Bytes::from_static(text.as_bytes())
+}
+
+#[test]
+fn a_broadcast_needs_a_name() {
+    for name in ["", "/", "a/*/b"] {
+        let err = Broadcast::create_in(&origin(), name)
+            .err()
+            .expect("refused");
+        assert_eq!(err.cause, Cause::Settings, "{name}");
+    }
+}
+
+#[test]
+fn two_live_tracks_cannot_share_a_name_but_a_dropped_one_frees_it() {
+    let broadcast = broadcast();
+    let first = broadcast.track("0.avc3", OPTIONS).expect("free");
+    assert_eq!(
+        broadcast
+            .track("0.avc3", OPTIONS)
+            .err()
+            .expect("taken")
+            .cause,
+        Cause::Settings
+    );
+    drop(first);
+    broadcast.track("0.avc3", OPTIONS).expect("free again");
+}
+
+#[test]
+fn frames_are_read_in_the_groups_they_were_written_to() {
+    let broadcast = broadcast();
+    let mut writer = broadcast.track("v", OPTIONS).expect("free");
+    let mut subscriber = writer
+        .track_for_tests()
+        .subscribe(moq_net::track::Subscription::default().with_max_age(Duration::from_secs(2)));
+    assert_eq!(writer.write(0, frame("x")), Err(WriteError::NoGroup));
+    for (start, frames) in [(0, ["a", "b"]), (2, ["c", "d"])] {
+        writer.start_group().expect("open");
+        for (n, text) in frames.into_iter().enumerate() {
+            writer
+                .write((start + n as u64) * 1000, frame(text))
+                .expect("room");
+        }
+        assert_eq!(writer.group_frames(), 2);
+    }
+    assert_eq!(writer.written().groups, 2);
+    assert_eq!(writer.written().frames, 4);
+    writer.finish();
+    within(async {
+        let mut seen = Vec::new();
+        while let Some(mut group) = subscriber.recv_group().await.expect("clean end") {
+            while let Some(frame) = group.read_frame().await.expect("whole group") {
+                seen.push((
+                    group.sequence,
+                    frame.timestamp.as_micros(),
+                    String::from_utf8(frame.payload.to_vec()).expect("text"),
+                ));
+            }
+        }
+        let expected = [(0, 0, "a"), (0, 1000, "b"), (1, 2000, "c"), (1, 3000, "d")];
+        assert_eq!(
+            seen,
+            expected.map(|(group, time, text)| (group, time, text.to_owned()))
+        );
+    });
+}
+
+#[test]
+fn a_full_group_keeps_what_it_has_and_the_next_one_goes_on() {
+    let broadcast = broadcast();
+    let mut writer = broadcast.track("v", OPTIONS).expect("free");
+    writer.start_group().expect("open");
+    let half = Bytes::from(vec![0; 17 << 20]);
+    writer.write(0, half.clone()).expect("room");
+    assert_eq!(writer.write(1, half.clone()), Err(WriteError::GroupFull));
+    writer.write(2, frame("small")).expect("still open");
+    writer.start_group().expect("open");
+    writer.write(3, half).expect("room");
+}
+
+#[test]
+fn more_frames_than_a_group_holds_are_refused_and_the_next_group_goes_on() {
+    let broadcast = broadcast();
+    let mut writer = broadcast.track("v", OPTIONS).expect("free");
+    writer.start_group().expect("open");
+    let refused = (0..10_000).find_map(|n| writer.write(n, frame("x")).err());
+    assert_eq!(refused, Some(WriteError::GroupFull));
+    writer.start_group().expect("open");
+    writer.write(20_000, frame("x")).expect("room");
+}
+
+#[test]
+fn demand_follows_subscribers_and_ends_with_the_track() {
+    let broadcast = broadcast();
+    let writer: TrackWriter = broadcast.track("v", OPTIONS).expect("free");
+    let mut demand = writer.demand();
+    assert!(!demand.is_used());
+    let consumer = writer.track_for_tests().consume();
+    assert_eq!(within(demand.changed()), Some(true));
+    assert!(demand.is_used());
+    drop(consumer);
+    assert_eq!(within(demand.changed()), Some(false));
+    drop(writer);
+    assert_eq!(within(demand.changed()), None);
+}
+
+#[test]
+fn a_snapshot_is_a_group_of_one_frame() {
+    let broadcast = broadcast();
+    let mut writer = broadcast.track("catalog.json", OPTIONS).expect("free");
+    writer.write_snapshot(0, frame("{}")).expect("open");
+    writer.write_snapshot(1, frame("{}")).expect("open");
+    assert_eq!(writer.written().groups, 2);
+    assert_eq!(writer.group_frames(), 0);
+}
