@@ -20,8 +20,8 @@ use crate::{
     elements::{
         caps,
         connection::{
-            ConnectionSettings, ConnectionStatus, Direction, EventPump, Reporter, forward_states, post_error,
-            post_warning,
+            ConnectionSettings, ConnectionStatus, Direction, EventPump, Reporter, forward_states,
+            post_error, post_warning,
         },
     },
     media::codec::Kind,
@@ -35,8 +35,9 @@ use crate::{
     runtime,
 };
 
-pub(super) static CAT: LazyLock<gst::DebugCategory> =
-    LazyLock::new(|| gst::DebugCategory::new("moqsrc", gst::DebugColorFlags::empty(), Some("MoQ source")));
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("moqsrc", gst::DebugColorFlags::empty(), Some("MoQ source"))
+});
 
 const DEFAULT_LATENCY_MS: u32 = 200;
 
@@ -166,10 +167,17 @@ impl ObjectImpl for MoqSrc {
                 }
             }
             "start" | "broadcast-timeout" if running.is_some() => {
-                gst::warning!(CAT, imp = self, "{} can be set in NULL and READY only", pspec.name());
+                gst::warning!(
+                    CAT,
+                    imp = self,
+                    "{} can be set in NULL and READY only",
+                    pspec.name()
+                );
             }
             "start" => settings.start = value.get().expect("type checked upstream"),
-            "broadcast-timeout" => settings.broadcast_timeout = value.get().expect("type checked upstream"),
+            "broadcast-timeout" => {
+                settings.broadcast_timeout = value.get().expect("type checked upstream")
+            }
             _ => unreachable!("every installed property is handled"),
         }
     }
@@ -254,8 +262,13 @@ impl ElementImpl for MoqSrc {
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             let sometimes = |name, caps: &gst::Caps| {
-                gst::PadTemplate::new(name, gst::PadDirection::Src, gst::PadPresence::Sometimes, caps)
-                    .expect("a valid template")
+                gst::PadTemplate::new(
+                    name,
+                    gst::PadDirection::Src,
+                    gst::PadPresence::Sometimes,
+                    caps,
+                )
+                .expect("a valid template")
             };
             vec![
                 sometimes("video_%u", &caps::template(Some(Kind::Video))),
@@ -319,7 +332,9 @@ impl MoqSrc {
     /// For messages: without a query.
     fn url(&self) -> String {
         let config = self.settings.lock().connection.config();
-        let url = config.ok().and_then(|config| config.urls.first().map(crate::net::transport::redact));
+        let url = config
+            .ok()
+            .and_then(|config| config.urls.first().map(crate::net::transport::redact));
         url.unwrap_or_default()
     }
 
@@ -341,15 +356,25 @@ impl MoqSrc {
         let settings = self.settings.lock().clone();
         let (config, broadcast) = self.posted(settings.target())?;
         let obj = self.obj();
-        let url = config.urls.first().map(crate::net::transport::redact).unwrap_or_default();
+        let url = config
+            .urls
+            .first()
+            .map(crate::net::transport::redact)
+            .unwrap_or_default();
         let source_id = streams::source_id(&url, &broadcast);
         let mut reporter = Reporter::new(Direction::Read, self.status.clone(), &config);
-        let pump = EventPump::new(&*obj, "moqsrc-events", move |element: &super::MoqSrc, event| match event {
-            Event::Connection(state) => reporter.report(element, state),
-            Event::Player(event) => element.imp().player_event(event),
-            Event::Select(ids) => element.imp().apply_selection(ids),
-        });
-        let pump = self.posted(pump.map_err(|err| Error::new(Cause::Settings, format!("no thread can be started: {err}"))))?;
+        let pump = EventPump::new(
+            &*obj,
+            "moqsrc-events",
+            move |element: &super::MoqSrc, event| match event {
+                Event::Connection(state) => reporter.report(element, state),
+                Event::Player(event) => element.imp().player_event(event),
+                Event::Select(ids) => element.imp().apply_selection(ids),
+            },
+        );
+        let pump = self.posted(pump.map_err(|err| {
+            Error::new(Cause::Settings, format!("no thread can be started: {err}"))
+        }))?;
         let connection = Connection::open(config, Role::Subscriber, Retention::default());
         forward_states(&connection, pump.sender(), Event::Connection);
         let clock = Arc::new(ElementClock {
@@ -428,9 +453,13 @@ impl MoqSrc {
 
     fn player_event(&self, event: PlayerEvent) {
         let obj = self.obj();
-        let Some(session) = self.session() else { return };
+        let Some(session) = self.session() else {
+            return;
+        };
         match event {
-            PlayerEvent::Searching => self.progress(gst::ProgressType::Start, "waiting for the broadcast"),
+            PlayerEvent::Searching => {
+                self.progress(gst::ProgressType::Start, "waiting for the broadcast")
+            }
             PlayerEvent::Catalog(catalog) => {
                 self.progress(gst::ProgressType::Complete, "the broadcast is there");
                 session.take_catalog(&obj, &catalog);
@@ -449,12 +478,17 @@ impl MoqSrc {
     }
 
     fn session(&self) -> Option<Arc<Session>> {
-        self.running.lock().as_ref().map(|running| running.session.clone())
+        self.running
+            .lock()
+            .as_ref()
+            .map(|running| running.session.clone())
     }
 
     fn progress(&self, kind: gst::ProgressType, text: &str) {
         let obj = self.obj();
-        let message = gst::message::Progress::builder(kind, "broadcast", text).src(&*obj).build();
+        let message = gst::message::Progress::builder(kind, "broadcast", text)
+            .src(&*obj)
+            .build();
         let _ = obj.post_message(message);
     }
 
@@ -491,12 +525,20 @@ fn answer(query: &mut gst::QueryRef) -> Option<bool> {
     }
 }
 
-pub(super) fn src_pad_query(pad: &gst::GhostPad, parent: Option<&gst::Object>, query: &mut gst::QueryRef) -> bool {
+pub(super) fn src_pad_query(
+    pad: &gst::GhostPad,
+    parent: Option<&gst::Object>,
+    query: &mut gst::QueryRef,
+) -> bool {
     answer(query).unwrap_or_else(|| gst::Pad::query_default(pad, parent, query))
 }
 
 /// Events that come from downstream.
-pub(super) fn src_pad_event(pad: &gst::GhostPad, parent: Option<&gst::Object>, event: gst::Event) -> bool {
+pub(super) fn src_pad_event(
+    pad: &gst::GhostPad,
+    parent: Option<&gst::Object>,
+    event: gst::Event,
+) -> bool {
     match event.view() {
         gst::EventView::SelectStreams(select) => parent
             .and_then(|parent| parent.downcast_ref::<super::MoqSrc>())

@@ -22,9 +22,15 @@ glib::wrapper! {
 #[enum_type(name = "GstMoqSrcStart")]
 pub enum MoqSrcStart {
     #[default]
-    #[enum_value(name = "At the live edge, whenever in a group that is: what precedes it is only decoded", nick = "live")]
+    #[enum_value(
+        name = "At the live edge, whenever in a group that is: what precedes it is only decoded",
+        nick = "live"
+    )]
     Live = 0,
-    #[enum_value(name = "With the next video group, so that a recording begins with a key frame", nick = "next-group")]
+    #[enum_value(
+        name = "With the next video group, so that a recording begins with a key frame",
+        nick = "next-group"
+    )]
     NextGroup = 1,
 }
 
@@ -39,5 +45,10 @@ impl From<MoqSrcStart> for Start {
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     MoqSrcStart::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
-    gst::Element::register(Some(plugin), "moqsrc", gst::Rank::NONE, MoqSrc::static_type())
+    gst::Element::register(
+        Some(plugin),
+        "moqsrc",
+        gst::Rank::NONE,
+        MoqSrc::static_type(),
+    )
 }

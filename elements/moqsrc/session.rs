@@ -43,13 +43,21 @@ struct State {
 }
 
 impl Session {
-    pub(super) fn new(connection: Connection, player: Player, source_id: String, latency: gst::ClockTime) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        player: Player,
+        source_id: String,
+        latency: gst::ClockTime,
+    ) -> Self {
         Self {
             connection,
             player: Arc::new(player),
             source_id,
             group_id: gst::GroupId::next(),
-            state: Mutex::new(State { latency, ..State::default() }),
+            state: Mutex::new(State {
+                latency,
+                ..State::default()
+            }),
         }
     }
 
@@ -77,25 +85,37 @@ impl Session {
         for slot in slots {
             slot.src.set_latency(latency);
         }
-        self.player.set_latency(i64::try_from(latency.nseconds()).unwrap_or(i64::MAX / 4));
+        self.player
+            .set_latency(i64::try_from(latency.nseconds()).unwrap_or(i64::MAX / 4));
     }
 
     pub(super) fn slots(&self) -> Vec<(String, Slot)> {
         let state = self.state.lock();
-        state.slots.iter().map(|(track, slot)| (track.clone(), slot.clone())).collect()
+        state
+            .slots
+            .iter()
+            .map(|(track, slot)| (track.clone(), slot.clone()))
+            .collect()
     }
 
     /// Makes the element's pads those of the catalog.
     pub(super) fn take_catalog(&self, element: &MoqSrc, catalog: &Catalog) {
         let (entries, refused) = streams::entries(catalog, &self.source_id);
         for (track, reason) in refused {
-            element.imp().warn(&Error::new(Cause::Codec, format!("the track '{track}' cannot be played: {reason}")));
+            element.imp().warn(&Error::new(
+                Cause::Codec,
+                format!("the track '{track}' cannot be played: {reason}"),
+            ));
         }
         let changed = {
             let mut state = self.state.lock();
             let same = |a: &Entry, b: &Entry| a.track == b.track && a.rendition == b.rendition;
             let changed = state.entries.len() != entries.len()
-                || state.entries.iter().zip(&entries).any(|(old, new)| !same(old, new));
+                || state
+                    .entries
+                    .iter()
+                    .zip(&entries)
+                    .any(|(old, new)| !same(old, new));
             state.adopt(entries);
             changed
         };
@@ -135,7 +155,9 @@ impl Session {
             let state = self.state.lock();
             streams::collection(&self.source_id, &state.entries)
         };
-        let message = gst::message::StreamCollection::builder(&collection).src(element).build();
+        let message = gst::message::StreamCollection::builder(&collection)
+            .src(element)
+            .build();
         let _ = element.post_message(message);
     }
 
@@ -146,7 +168,9 @@ impl Session {
             state
                 .entries
                 .iter()
-                .filter(|entry| state.selection.has(entry) && !state.slots.contains_key(&entry.track))
+                .filter(|entry| {
+                    state.selection.has(entry) && !state.slots.contains_key(&entry.track)
+                })
                 .cloned()
                 .collect()
         };
@@ -176,7 +200,10 @@ impl Session {
                 .filter(|entry| state.slots.contains_key(&entry.track))
                 .map(|entry| entry.stream.clone())
                 .collect();
-            (streams::collection(&self.source_id, &state.entries), selected)
+            (
+                streams::collection(&self.source_id, &state.entries),
+                selected,
+            )
         };
         let message = gst::message::StreamsSelected::builder(&collection)
             .streams(selected)
@@ -217,7 +244,10 @@ impl Session {
         let slot = match slot {
             Ok(slot) => slot,
             Err(err) => {
-                element.imp().warn(&Error::new(Cause::Codec, format!("no pad for the track '{}': {err}", entry.track)));
+                element.imp().warn(&Error::new(
+                    Cause::Codec,
+                    format!("no pad for the track '{}': {err}", entry.track),
+                ));
                 return true;
             }
         };
@@ -225,14 +255,18 @@ impl Session {
             slot.dispose(element.upcast_ref());
             return false;
         }
-        let started = element.add_pad(&slot.pad).is_ok() && slot.src.sync_state_with_parent().is_ok();
+        let started =
+            element.add_pad(&slot.pad).is_ok() && slot.src.sync_state_with_parent().is_ok();
         if self.state.lock().stopping {
             // The state change may have passed this source by.
             slot.dispose(element.upcast_ref());
             return false;
         }
         if !started {
-            element.imp().warn(&Error::new(Cause::Codec, format!("the pad for the track '{}' did not start", entry.track)));
+            element.imp().warn(&Error::new(
+                Cause::Codec,
+                format!("the pad for the track '{}' did not start", entry.track),
+            ));
         }
         true
     }
@@ -256,7 +290,10 @@ impl State {
             .filter(|track| !entries.iter().any(|entry| entry.track == **track))
             .cloned()
             .collect();
-        let mut fresh: Vec<&Entry> = entries.iter().filter(|entry| !self.slots.contains_key(&entry.track)).collect();
+        let mut fresh: Vec<&Entry> = entries
+            .iter()
+            .filter(|entry| !self.slots.contains_key(&entry.track))
+            .collect();
         for track in gone {
             let kind = self.slots[&track].kind;
             let Some(at) = fresh.iter().position(|entry| entry.kind == kind) else {
@@ -278,6 +315,9 @@ impl State {
             .filter(|entry| !self.selection.has(entry))
             .map(|entry| entry.track.clone())
             .collect();
-        tracks.iter().filter_map(|track| self.slots.remove(track)).collect()
+        tracks
+            .iter()
+            .filter_map(|track| self.slots.remove(track))
+            .collect()
     }
 }

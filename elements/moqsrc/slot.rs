@@ -39,7 +39,11 @@ impl Demand {
     fn new(player: &Arc<Player>, name: &str, queue: Queue) -> Arc<Self> {
         Arc::new(Self {
             player: Arc::downgrade(player),
-            track: Mutex::new(DemandState { name: name.to_owned(), linked: false, enabled: false }),
+            track: Mutex::new(DemandState {
+                name: name.to_owned(),
+                linked: false,
+                enabled: false,
+            }),
             queue,
         })
     }
@@ -106,21 +110,33 @@ impl Slot {
         let caps = caps_of(config.rendition).map_err(|err| glib::bool_error!("{err}"))?;
         let queue: Queue = TrackQueue::new(INITIAL_SPAN, MAX_QUEUE_BYTES);
         let demand = Demand::new(config.player, config.track, queue.clone());
-        let src = TrackSrc::new(&format!("track-{}", config.pad_name), queue.clone(), config.latency);
+        let src = TrackSrc::new(
+            &format!("track-{}", config.pad_name),
+            queue.clone(),
+            config.latency,
+        );
         src.set_initial_caps(&caps);
         bin.add(&src)?;
 
-        let stream_start = gst::event::StreamStart::builder(config.stream.stream_id().unwrap_or_default().as_str())
-            .group_id(config.group_id)
-            .stream(config.stream.clone())
-            .flags(config.stream.stream_flags())
-            .build();
+        let stream_start = gst::event::StreamStart::builder(
+            config.stream.stream_id().unwrap_or_default().as_str(),
+        )
+        .group_id(config.group_id)
+        .stream(config.stream.clone())
+        .flags(config.stream.stream_flags())
+        .build();
         let pad = ghost_pad(&config, &demand, stream_start.clone());
         pad.set_target(Some(&src.static_pad("src").expect("always there")))?;
         pad.set_active(true)?;
         pad.push_event(stream_start);
         pad.push_event(gst::event::Caps::new(&caps));
-        Ok(Self { kind: config.kind, pad, src, queue, demand })
+        Ok(Self {
+            kind: config.kind,
+            pad,
+            src,
+            queue,
+            demand,
+        })
     }
 
     /// Stops the source and removes it; the pad is the caller's to remove. Not to be called from a streaming thread.
@@ -139,7 +155,11 @@ fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event
     let pad = gst::GhostPad::builder_from_template(config.template)
         .name(config.pad_name)
         .proxy_pad_chain_function(move |pad, parent, buffer| {
-            match gst::ProxyPad::chain_default(pad, parent.map(|parent| parent.upcast_ref::<gst::Object>()), buffer) {
+            match gst::ProxyPad::chain_default(
+                pad,
+                parent.map(|parent| parent.upcast_ref::<gst::Object>()),
+                buffer,
+            ) {
                 // Nobody takes this track: its subscription ends, the element goes on.
                 Err(gst::FlowError::NotLinked) => {
                     if let Some(demand) = refused.upgrade() {
@@ -156,7 +176,11 @@ fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event
                 gst::EventType::StreamStart => stream_start.clone(),
                 _ => event,
             };
-            gst::Pad::event_default(pad, parent.map(|parent| parent.upcast_ref::<gst::Object>()), event)
+            gst::Pad::event_default(
+                pad,
+                parent.map(|parent| parent.upcast_ref::<gst::Object>()),
+                event,
+            )
         })
         .event_function(|pad, parent, event| super::imp::src_pad_event(pad, parent, event))
         .query_function(|pad, parent, query| super::imp::src_pad_query(pad, parent, query))

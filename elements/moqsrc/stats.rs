@@ -35,7 +35,10 @@ pub(super) fn structure(session: Option<&Session>) -> gst::Structure {
             .build()
     });
     gst::Structure::builder(NAME)
-        .field("transport", transport_stats(&session.connection.stats(), info.as_deref()))
+        .field(
+            "transport",
+            transport_stats(&session.connection.stats(), info.as_deref()),
+        )
         .field("tracks", gst::Array::new(tracks))
         .build()
 }

@@ -83,7 +83,13 @@ pub(super) fn entries(catalog: &Catalog, source_id: &str) -> (Vec<Entry>, Vec<(S
     (usable, refused)
 }
 
-fn stream(source_id: &str, track: &str, kind: Kind, caps: &gst::Caps, rendition: &Rendition) -> gst::Stream {
+fn stream(
+    source_id: &str,
+    track: &str,
+    kind: Kind,
+    caps: &gst::Caps,
+    rendition: &Rendition,
+) -> gst::Stream {
     let stream = gst::Stream::new(
         Some(&format!("{source_id}/{track}")),
         Some(caps),

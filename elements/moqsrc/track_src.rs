@@ -12,10 +12,7 @@ use parking_lot::Mutex;
 use super::streams::caps_of;
 use crate::{
     media::catalog::Rendition,
-    net::subscribe::{
-        Frame, Item, TrackQueue,
-        queue::Popped,
-    },
+    net::subscribe::{Frame, Item, TrackQueue, queue::Popped},
     policy::Nanos,
 };
 
@@ -32,7 +29,10 @@ impl TrackSrc {
     pub(super) fn new(name: &str, queue: Queue, latency: gst::ClockTime) -> Self {
         let src: Self = glib::Object::builder().property("name", name).build();
         let imp = src.imp();
-        imp.queue.set(queue).ok().expect("a new source has no queue");
+        imp.queue
+            .set(queue)
+            .ok()
+            .expect("a new source has no queue");
         imp.latency.store(latency.nseconds(), Ordering::Relaxed);
         src
     }
@@ -43,7 +43,9 @@ impl TrackSrc {
     }
 
     pub(super) fn set_latency(&self, latency: gst::ClockTime) {
-        self.imp().latency.store(latency.nseconds(), Ordering::Relaxed);
+        self.imp()
+            .latency
+            .store(latency.nseconds(), Ordering::Relaxed);
     }
 }
 
@@ -250,11 +252,15 @@ mod imp {
         /// A gap before the first buffer would precede the segment, which the base class sends with that buffer.
         fn push_gap(&self, start: Nanos, duration: Nanos) {
             let pad = self.obj().static_pad("src").expect("always there");
-            let Some(start) = timestamp(start) else { return };
+            let Some(start) = timestamp(start) else {
+                return;
+            };
             if pad.sticky_event::<gst::event::Segment>(0).is_none() {
                 return;
             }
-            let duration = u64::try_from(duration).ok().map(gst::ClockTime::from_nseconds);
+            let duration = u64::try_from(duration)
+                .ok()
+                .map(gst::ClockTime::from_nseconds);
             let gap = gst::event::Gap::builder(start).duration(duration).build();
             pad.push_event(gap);
         }

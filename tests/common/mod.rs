@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod publisher;
+
 use std::{
     sync::{Arc, Once},
     time::{Duration, Instant},
@@ -27,8 +29,13 @@ pub struct Pipeline(pub gst::Pipeline);
 impl Pipeline {
     pub fn launch(description: &str) -> Self {
         init();
-        let pipeline = gst::parse::launch(description).unwrap_or_else(|err| panic!("{description}: {err}"));
-        Self(pipeline.downcast().expect("more than one element makes a pipeline"))
+        let pipeline =
+            gst::parse::launch(description).unwrap_or_else(|err| panic!("{description}: {err}"));
+        Self(
+            pipeline
+                .downcast()
+                .expect("more than one element makes a pipeline"),
+        )
     }
 
     pub fn play(description: &str) -> Self {
@@ -44,7 +51,9 @@ impl Pipeline {
     }
 
     pub fn by_name(&self, name: &str) -> gst::Element {
-        self.0.by_name(name).unwrap_or_else(|| panic!("no element '{name}'"))
+        self.0
+            .by_name(name)
+            .unwrap_or_else(|| panic!("no element '{name}'"))
     }
 
     /// The first message for which `found` gives something. An error message fails the test.
@@ -52,7 +61,9 @@ impl Pipeline {
         let bus = self.0.bus().expect("a pipeline has a bus");
         let end = Instant::now() + LIMIT;
         while let Some(left) = end.checked_duration_since(Instant::now()) {
-            let Some(message) = bus.timed_pop(gst::ClockTime::from_nseconds(left.as_nanos() as u64)) else {
+            let Some(message) =
+                bus.timed_pop(gst::ClockTime::from_nseconds(left.as_nanos() as u64))
+            else {
                 break;
             };
             if let Some(value) = found(&message) {
@@ -66,14 +77,18 @@ impl Pipeline {
     }
 
     pub fn wait_eos(&self) {
-        self.wait_for("EOS", |message| matches!(message.view(), gst::MessageView::Eos(_)).then_some(()));
+        self.wait_for("EOS", |message| {
+            matches!(message.view(), gst::MessageView::Eos(_)).then_some(())
+        });
     }
 
     /// The first error on the bus: its text and its `cause`.
     pub fn wait_error(&self) -> (String, Option<String>) {
         self.wait_for("an error", |message| match message.view() {
             gst::MessageView::Error(err) => {
-                let cause = err.details().and_then(|details| details.get::<String>("cause").ok());
+                let cause = err
+                    .details()
+                    .and_then(|details| details.get::<String>("cause").ok());
                 Some((err.error().to_string(), cause))
             }
             _ => None,
@@ -81,8 +96,16 @@ impl Pipeline {
     }
 
     /// Calls `with` for each buffer that leaves or enters this pad.
-    pub fn probe(&self, element: &str, pad: &str, mut with: impl FnMut(&gst::Pad, &gst::Buffer) + Send + 'static) {
-        let pad = self.by_name(element).static_pad(pad).expect("the pad is there");
+    pub fn probe(
+        &self,
+        element: &str,
+        pad: &str,
+        mut with: impl FnMut(&gst::Pad, &gst::Buffer) + Send + 'static,
+    ) {
+        let pad = self
+            .by_name(element)
+            .static_pad(pad)
+            .expect("the pad is there");
         let with = Mutex::new(move |pad: &gst::Pad, buffer: &gst::Buffer| with(pad, buffer));
         pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
             if let Some(buffer) = info.buffer() {
@@ -120,7 +143,9 @@ impl Drop for Pipeline {
 fn describe(err: &gst::message::Error) -> String {
     format!(
         "{}: {} ({:?})",
-        err.src().map(|src| src.path_string().to_string()).unwrap_or_default(),
+        err.src()
+            .map(|src| src.path_string().to_string())
+            .unwrap_or_default(),
         err.error(),
         err.debug()
     )
@@ -166,7 +191,9 @@ impl Record {
             dts: buffer.dts(),
             duration: buffer.duration(),
             running: segment.and_then(|segment| segment.to_running_time(buffer.pts())),
-            at: pad.parent_element().and_then(|element| element.current_running_time()),
+            at: pad
+                .parent_element()
+                .and_then(|element| element.current_running_time()),
             flags: buffer.flags(),
             size: map.size(),
             hash: hash(map.as_slice()),
@@ -194,7 +221,10 @@ impl Record {
         let mut seen = self.0.0.lock();
         while !holds(&seen) {
             if self.0.1.wait_until(&mut seen, end).timed_out() {
-                panic!("{what}: not within {LIMIT:?}; {} buffers were seen", seen.len());
+                panic!(
+                    "{what}: not within {LIMIT:?}; {} buffers were seen",
+                    seen.len()
+                );
             }
         }
         seen.clone()
@@ -207,7 +237,7 @@ impl Record {
 
 /// FNV-1a: equal only for equal payloads, as far as a test can tell.
 pub fn hash(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }

@@ -76,8 +76,13 @@ impl CatalogFollower {
     fn apply(&mut self, frame: &[u8]) -> Result<Arc<Catalog>> {
         let index = self.frames;
         self.frames += 1;
-        let refused = |err: &dyn std::fmt::Display| Error::new(Cause::Catalog, format!("the catalog cannot be used: {err}"));
-        let (catalog, skipped) = self.snapshot.apply(index, frame).map_err(|err| refused(&err))?;
+        let refused = |err: &dyn std::fmt::Display| {
+            Error::new(Cause::Catalog, format!("the catalog cannot be used: {err}"))
+        };
+        let (catalog, skipped) = self
+            .snapshot
+            .apply(index, frame)
+            .map_err(|err| refused(&err))?;
         for skipped in skipped {
             tracing::warn!(track = %skipped.track, reason = %skipped.reason, "rendition ignored");
         }

@@ -134,7 +134,8 @@ impl Engine {
     /// How long the live edge has to stand still before it is believed: 1.5 round trips, so that a flight of a slow start
     /// is not taken for the end of the backlog.
     pub fn set_rtt(&mut self, rtt: Nanos) {
-        self.timeline.set_hold((rtt + rtt / 2).max(20 * MILLISECOND));
+        self.timeline
+            .set_hold((rtt + rtt / 2).max(20 * MILLISECOND));
     }
 
     pub fn add_track(&mut self, id: TrackId, rendition: Arc<Rendition>, queue: Queue) {
@@ -187,7 +188,13 @@ impl Engine {
     }
 
     /// A frame as it came from the network at running time `now`.
-    pub fn frame(&mut self, id: TrackId, seq: u64, raw: Bytes, now: Nanos) -> Result<(), ContainerError> {
+    pub fn frame(
+        &mut self,
+        id: TrackId,
+        seq: u64,
+        raw: Bytes,
+        now: Nanos,
+    ) -> Result<(), ContainerError> {
         let Some(track) = self.tracks.get_mut(&id) else {
             return Ok(());
         };
@@ -213,24 +220,40 @@ impl Engine {
             Event::Jumped => self.jumped(id, seq),
             Event::Rejoin | Event::Resettle => self.reanchor(),
         }
-        let due = self.timeline.to_running(media).map(|running| running + self.latency);
+        let due = self
+            .timeline
+            .to_running(media)
+            .map(|running| running + self.latency);
         if let Some(track) = self.tracks.get_mut(&id) {
             // What only catches up is not late: it is not presented.
-            let presented = track.edge.zip(due).is_some_and(|(edge, due)| due >= edge + self.latency);
+            let presented = track
+                .edge
+                .zip(due)
+                .is_some_and(|(edge, due)| due >= edge + self.latency);
             if presented && due.is_some_and(|due| due < now) {
                 track.stats.late_frames += 1;
             }
             if !track.skips(seq) {
-                let item = Unit { media_us: frame.pts_us, payload: frame.payload };
-                let _ = track.reorder.push(seq, reorder::Frame { index, media, bytes, item });
+                let item = Unit {
+                    media_us: frame.pts_us,
+                    payload: frame.payload,
+                };
+                let _ = track.reorder.push(
+                    seq,
+                    reorder::Frame {
+                        index,
+                        media,
+                        bytes,
+                        item,
+                    },
+                );
             }
         }
         Ok(())
     }
 
     pub fn group_ended(&mut self, id: TrackId, seq: u64, whole: bool) {
-        if let Some(track) = self.tracks.get_mut(&id)
-        {
+        if let Some(track) = self.tracks.get_mut(&id) {
             track.places.remove(&seq);
             if track.skips(seq) {
                 return;
@@ -321,12 +344,27 @@ impl Engine {
         let timeline = &self.timeline;
         let track = self.tracks.get_mut(&id)?;
         let allowance = self.latency - skip_margin(self.latency);
-        let deadline_of = |media| timeline.to_running(media).map(|running| running + allowance);
+        let deadline_of = |media| {
+            timeline
+                .to_running(media)
+                .map(|running| running + allowance)
+        };
         loop {
             match track.reorder.poll(now, deadline_of) {
-                reorder::Poll::Frame { media, discont, first_of_group, item, .. } => {
+                reorder::Poll::Frame {
+                    media,
+                    discont,
+                    first_of_group,
+                    item,
+                    ..
+                } => {
                     let key = first_of_group || !track.rendition.is_video();
-                    track.held.push_back(Ready { unit: item, media, discont, key });
+                    track.held.push_back(Ready {
+                        unit: item,
+                        media,
+                        discont,
+                        key,
+                    });
                 }
                 reorder::Poll::Wait { until } => return until,
             }
@@ -335,9 +373,17 @@ impl Engine {
 
     /// Where this epoch's segment starts, once that is known.
     fn join_edge(&self, live_edge: Nanos) -> Option<Nanos> {
-        let pushed = self.tracks.values().filter_map(|track| track.pushed_until).max();
+        let pushed = self
+            .tracks
+            .values()
+            .filter_map(|track| track.pushed_until)
+            .max();
         let floor = pushed.unwrap_or(0).max(0);
-        let mut videos = self.tracks.values().filter(|track| track.rendition.is_video()).peekable();
+        let mut videos = self
+            .tracks
+            .values()
+            .filter(|track| track.rendition.is_video())
+            .peekable();
         if self.start == Start::Live || videos.peek().is_none() {
             return Some(live_edge.max(floor));
         }
@@ -350,9 +396,15 @@ impl Engine {
 
     fn push_ready(&mut self, id: TrackId, edge: Nanos, now: Nanos) {
         let timeline = &self.timeline;
-        let Some(track) = self.tracks.get_mut(&id) else { return };
+        let Some(track) = self.tracks.get_mut(&id) else {
+            return;
+        };
         if track.edge.is_none() {
-            let edge = if track.rejoined && self.start == Start::Live { edge.max(timeline.live_edge(now).unwrap_or(edge)) } else { edge };
+            let edge = if track.rejoined && self.start == Start::Live {
+                edge.max(timeline.live_edge(now).unwrap_or(edge))
+            } else {
+                edge
+            };
             track.open_segment(edge, timeline);
         }
         while let Some(ready) = track.held.pop_front() {
@@ -381,7 +433,11 @@ impl Engine {
 
     fn end_finished(&mut self, _now: Nanos) {
         for track in self.tracks.values_mut() {
-            if track.finished && !track.ended && track.held.is_empty() && track.reorder.held().1 == 0 {
+            if track.finished
+                && !track.ended
+                && track.held.is_empty()
+                && track.reorder.held().1 == 0
+            {
                 track.ended = true;
                 track.queue.push(Item::Eos);
             }
@@ -425,7 +481,11 @@ impl Track {
                 .framerate
                 .filter(|rate| *rate > 0.0)
                 .map(|rate| (1e9 / rate) as Nanos);
-            if let Some(config) = video.description.as_deref().and_then(|avcc| h264::Config::from_avcc(avcc).ok()) {
+            if let Some(config) = video
+                .description
+                .as_deref()
+                .and_then(|avcc| h264::Config::from_avcc(avcc).ok())
+            {
                 self.learn_depth(&config);
             }
         }
@@ -492,7 +552,9 @@ impl Track {
         self.pushed_until = Some(self.pushed_until.map_or(end, |until| until.max(end)));
         self.queue.push(Item::Frame(Frame {
             pts,
-            dts: dts.and_then(|dts| timeline.to_running(dts)).map(|dts| dts.min(pts)),
+            dts: dts
+                .and_then(|dts| timeline.to_running(dts))
+                .map(|dts| dts.min(pts)),
             duration,
             media_us: ready.unit.media_us,
             key: ready.key,
@@ -503,7 +565,9 @@ impl Track {
     }
 
     fn learn_in_band(&mut self, access_unit: &[u8]) {
-        if let Ok(Some(config)) = h264::Config::from_access_unit(access_unit, h264::NalFormat::ByteStream) {
+        if let Ok(Some(config)) =
+            h264::Config::from_access_unit(access_unit, h264::NalFormat::ByteStream)
+        {
             self.learn_depth(&config);
         }
     }
@@ -519,7 +583,9 @@ impl Track {
     /// From the codec where it says so, else from the frame rate, else from the frames so far.
     fn duration(&mut self, ready: &Ready) -> Option<Nanos> {
         match &*self.rendition {
-            Rendition::Audio(_) => opus::packet_duration_ns(&ready.unit.payload).ok().and_then(|ns| Nanos::try_from(ns).ok()),
+            Rendition::Audio(_) => opus::packet_duration_ns(&ready.unit.payload)
+                .ok()
+                .and_then(|ns| Nanos::try_from(ns).ok()),
             Rendition::Video(video) => {
                 if video.framerate.is_none()
                     && let Some(last) = self.last_media.replace(ready.media)
@@ -536,7 +602,10 @@ impl Track {
 
 /// Media times beyond what fits are as good as the largest.
 fn media_nanos(us: u64) -> Nanos {
-    Nanos::try_from(us).unwrap_or(Nanos::MAX / 4).saturating_mul(1000).min(Nanos::MAX / 4)
+    Nanos::try_from(us)
+        .unwrap_or(Nanos::MAX / 4)
+        .saturating_mul(1000)
+        .min(Nanos::MAX / 4)
 }
 
 /// A group is given up this long before its successor would be late, so that the successor still gets through the decoder.

@@ -103,27 +103,46 @@ impl Player {
         let (commands, received) = mpsc::unbounded_channel();
         let stats = Arc::<Mutex<PlayerStats>>::default();
         let events: Arc<dyn Fn(PlayerEvent) + Send + Sync> = Arc::new(events);
-        let run = Run::new(connection, config, clock, events.clone(), received, stats.clone());
+        let run = Run::new(
+            connection,
+            config,
+            clock,
+            events.clone(),
+            received,
+            stats.clone(),
+        );
         let task = runtime::handle().spawn(run.run());
         let handle = task.abort_handle();
         runtime::handle().spawn(async move {
             if let Err(err) = task.await
                 && err.is_panic()
             {
-                events(PlayerEvent::Failed(Error::new(Cause::Codec, "the player failed unexpectedly; please report this")));
+                events(PlayerEvent::Failed(Error::new(
+                    Cause::Codec,
+                    "the player failed unexpectedly; please report this",
+                )));
             }
         });
-        Self { commands, stats, task: handle }
+        Self {
+            commands,
+            stats,
+            task: handle,
+        }
     }
 
     /// Subscribes to a track of the catalog and plays it into this queue.
     pub fn enable(&self, name: &str, queue: Queue) {
-        self.send(Command::Enable { name: name.to_owned(), queue });
+        self.send(Command::Enable {
+            name: name.to_owned(),
+            queue,
+        });
     }
 
     /// Ends the subscription.
     pub fn disable(&self, name: &str) {
-        self.send(Command::Disable { name: name.to_owned() });
+        self.send(Command::Disable {
+            name: name.to_owned(),
+        });
     }
 
     /// While not playing nothing is subscribed but the catalog; playing starts at the live edge.
@@ -233,11 +252,17 @@ impl Run {
         let mut silent_end = None;
         loop {
             self.tell(PlayerEvent::Searching);
-            let deadline = self.absence_deadline(absent_since).into_iter().chain(silent_end).min();
+            let deadline = self
+                .absence_deadline(absent_since)
+                .into_iter()
+                .chain(silent_end)
+                .min();
             let broadcast = match self.find(&discovery, deadline).await {
                 Found::Broadcast(broadcast) => broadcast,
                 Found::Error(err) => return self.tell(PlayerEvent::Failed(err)),
-                Found::TimedOut if silent_end.is_some_and(|end| Instant::now() >= end) => return self.end(),
+                Found::TimedOut if silent_end.is_some_and(|end| Instant::now() >= end) => {
+                    return self.end();
+                }
                 Found::TimedOut => return self.tell(PlayerEvent::Failed(self.absent_error())),
                 Found::Stopped => return,
             };
@@ -248,7 +273,9 @@ impl Run {
             }
             self.stop_readers();
             absent_since = Instant::now();
-            silent_end = self.cannot_say_end().then(|| Instant::now() + SILENCE_IS_END);
+            silent_end = self
+                .cannot_say_end()
+                .then(|| Instant::now() + SILENCE_IS_END);
         }
     }
 
@@ -270,7 +297,9 @@ impl Run {
     /// moq-lite 03 and 04 have no word for the end of a track, so a retraction there may be the end.
     fn cannot_say_end(&self) -> bool {
         match &*self.connection.state().borrow() {
-            State::Connected { info, .. } => matches!(info.version.as_str(), "moq-lite-03" | "moq-lite-04"),
+            State::Connected { info, .. } => {
+                matches!(info.version.as_str(), "moq-lite-03" | "moq-lite-04")
+            }
             _ => false,
         }
     }
@@ -346,7 +375,10 @@ impl Run {
     fn retracted(&self) -> Outcome {
         Outcome::Lost(Error::new(
             Cause::NoBroadcast,
-            format!("the broadcast '{}' is not announced any more", self.config.broadcast),
+            format!(
+                "the broadcast '{}' is not announced any more",
+                self.config.broadcast
+            ),
         ))
     }
 
@@ -356,9 +388,9 @@ impl Run {
         let now = self.clock.now()?;
         let advanced = self.engine.advance(now);
         self.publish_stats();
-        let engine = advanced
-            .wake
-            .map(|wake| Instant::now() + Duration::from_nanos(u64::try_from(wake - now).unwrap_or(0)));
+        let engine = advanced.wake.map(|wake| {
+            Instant::now() + Duration::from_nanos(u64::try_from(wake - now).unwrap_or(0))
+        });
         engine.into_iter().chain(self.watch_silence()).min()
     }
 
@@ -367,8 +399,13 @@ impl Run {
         if !self.playing || !self.reading() {
             return None;
         }
-        let rtt = self.connection.stats().rtt.unwrap_or(Duration::from_millis(100));
-        self.engine.set_rtt(Nanos::try_from(rtt.as_nanos()).unwrap_or(Nanos::MAX / 4));
+        let rtt = self
+            .connection
+            .stats()
+            .rtt
+            .unwrap_or(Duration::from_millis(100));
+        self.engine
+            .set_rtt(Nanos::try_from(rtt.as_nanos()).unwrap_or(Nanos::MAX / 4));
         let due = self.heard + 3 * rtt + Duration::from_millis(250);
         if Instant::now() < due {
             return Some(due);
@@ -399,7 +436,14 @@ impl Run {
             Command::Enable { name, queue } => {
                 let id = TrackId(self.next_id);
                 self.next_id += 1;
-                self.wanted.insert(name.clone(), Wanted { id, queue, reader: None });
+                self.wanted.insert(
+                    name.clone(),
+                    Wanted {
+                        id,
+                        queue,
+                        reader: None,
+                    },
+                );
                 self.subscribe(&name, broadcast);
             }
             Command::Disable { name } => {
@@ -462,14 +506,20 @@ impl Run {
     }
 
     fn unsubscribe(&mut self, name: &str) {
-        if let Some(reader) = self.wanted.get_mut(name).and_then(|wanted| wanted.reader.take()) {
+        if let Some(reader) = self
+            .wanted
+            .get_mut(name)
+            .and_then(|wanted| wanted.reader.take())
+        {
             reader.abort();
         }
     }
 
     /// Subscribes to a wanted track if it is there, the pipeline plays and it is not being read yet.
     fn subscribe(&mut self, name: &str, broadcast: Option<&BroadcastReader>) {
-        let (Some(broadcast), Some(catalog), Some(wanted)) = (broadcast, &self.catalog, self.wanted.get_mut(name)) else {
+        let (Some(broadcast), Some(catalog), Some(wanted)) =
+            (broadcast, &self.catalog, self.wanted.get_mut(name))
+        else {
             return;
         };
         if !self.playing || wanted.reader.is_some() {
@@ -480,7 +530,8 @@ impl Run {
         };
         let priority = rendition.default_priority();
         if !self.engine.has_track(wanted.id) {
-            self.engine.add_track(wanted.id, rendition, wanted.queue.clone());
+            self.engine
+                .add_track(wanted.id, rendition, wanted.queue.clone());
         }
         let reading = Reading {
             id: wanted.id,
@@ -537,7 +588,9 @@ fn max_age(config: &PlayerConfig) -> Duration {
         .unwrap_or_else(|| Duration::from_nanos(u64::try_from(config.latency).unwrap_or(0)))
 }
 
-async fn next_catalog(catalog: &mut Option<CatalogFollower>) -> Result<Option<Arc<Catalog>>, Error> {
+async fn next_catalog(
+    catalog: &mut Option<CatalogFollower>,
+) -> Result<Option<Arc<Catalog>>, Error> {
     match catalog {
         Some(catalog) => catalog.next().await,
         None => std::future::pending().await,

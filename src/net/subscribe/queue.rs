@@ -31,10 +31,15 @@ pub enum Item<C> {
     /// What follows is coded like this.
     Config(C),
     /// Presentation starts at this running time.
-    Segment { start: Nanos },
+    Segment {
+        start: Nanos,
+    },
     Frame(Frame),
     /// Nothing is there for this span of running time.
-    Gap { start: Nanos, duration: Nanos },
+    Gap {
+        start: Nanos,
+        duration: Nanos,
+    },
     Eos,
 }
 
@@ -189,7 +194,13 @@ impl<C> State<C> {
         let Some(first) = self.items.iter().position(is_frame) else {
             return false;
         };
-        let Some(next) = self.items.iter().skip(first + 1).position(is_key).map(|n| n + first + 1) else {
+        let Some(next) = self
+            .items
+            .iter()
+            .skip(first + 1)
+            .position(is_key)
+            .map(|n| n + first + 1)
+        else {
             return false;
         };
         let mut kept = Vec::new();

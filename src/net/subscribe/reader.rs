@@ -61,7 +61,12 @@ impl BroadcastReader {
     /// `priority`: higher wins. `max_age`: how far behind the newest frame a group may fall, in media time, before the
     /// network gives up on it.
     pub async fn track(&self, name: &str, priority: u8, max_age: Duration) -> Result<TrackReader> {
-        let refused = |err: moq_net::Error| Error::new(Cause::NoBroadcast, format!("the track '{name}' cannot be had: {err}"));
+        let refused = |err: moq_net::Error| {
+            Error::new(
+                Cause::NoBroadcast,
+                format!("the track '{name}' cannot be had: {err}"),
+            )
+        };
         let subscription = track::Subscription::default()
             .with_priority(priority)
             .with_max_age(max_age);
@@ -86,7 +91,10 @@ impl TrackReader {
     pub async fn next_group(&mut self) -> Result<Option<GroupReader>> {
         match self.subscriber.recv_group().await {
             Ok(group) => Ok(group.map(|consumer| GroupReader { consumer })),
-            Err(err) => Err(Error::new(Cause::ConnectionLost, format!("the subscription ended: {err}"))),
+            Err(err) => Err(Error::new(
+                Cause::ConnectionLost,
+                format!("the subscription ended: {err}"),
+            )),
         }
     }
 
@@ -119,7 +127,10 @@ impl GroupReader {
     pub async fn next_frame(&mut self) -> Result<Option<Bytes>> {
         match self.consumer.read_frame().await {
             Ok(frame) => Ok(frame.map(|frame| frame.payload)),
-            Err(err) => Err(Error::new(Cause::ConnectionLost, format!("the group was cut short: {err}"))),
+            Err(err) => Err(Error::new(
+                Cause::ConnectionLost,
+                format!("the group was cut short: {err}"),
+            )),
         }
     }
 }

@@ -23,10 +23,19 @@ const MAX_OPEN_GROUPS: usize = 16;
 /// What a track's task saw.
 #[derive(Debug)]
 pub(super) enum Arrival {
-    GroupStarted { seq: u64 },
-    Frame { seq: u64, payload: Bytes, now: Nanos },
+    GroupStarted {
+        seq: u64,
+    },
+    Frame {
+        seq: u64,
+        payload: Bytes,
+        now: Nanos,
+    },
     /// `whole` says that the publisher ended the group, not a fault.
-    GroupEnded { seq: u64, whole: bool },
+    GroupEnded {
+        seq: u64,
+        whole: bool,
+    },
     /// The publisher finished the track.
     Finished,
     /// The subscription was refused or broke.
@@ -88,14 +97,23 @@ async fn read_groups(broadcast: BroadcastReader, mut reading: Reading) -> Result
     ended
 }
 
-async fn read_frames(mut group: GroupReader, id: TrackId, clock: Arc<dyn RunningClock>, arrivals: Arrivals) {
+async fn read_frames(
+    mut group: GroupReader,
+    id: TrackId,
+    clock: Arc<dyn RunningClock>,
+    arrivals: Arrivals,
+) {
     let seq = group.sequence();
     let whole = loop {
         match group.next_frame().await {
             Ok(Some(payload)) => {
                 // Paused: nothing is pushed, and play goes on at the live edge.
                 let Some(now) = clock.now() else { continue };
-                if arrivals.send((id, Arrival::Frame { seq, payload, now })).await.is_err() {
+                if arrivals
+                    .send((id, Arrival::Frame { seq, payload, now }))
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -103,5 +121,7 @@ async fn read_frames(mut group: GroupReader, id: TrackId, clock: Arc<dyn Running
             Err(_) => break false,
         }
     };
-    let _ = arrivals.send((id, Arrival::GroupEnded { seq, whole })).await;
+    let _ = arrivals
+        .send((id, Arrival::GroupEnded { seq, whole }))
+        .await;
 }
