@@ -156,6 +156,76 @@ async fn a_private_authority_is_trusted_by_its_file_but_not_for_another_name() {
 }
 
 #[tokio::test]
+async fn a_certificate_for_another_name_says_so() {
+    let identity = Identity::named(&["relay.example"]);
+    let server = Server::bind("127.0.0.1:0", Refuse::Nobody, &identity);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("roots.pem");
+    std::fs::write(&path, &server.pem).unwrap();
+    let tls = Tls {
+        database: Some(path),
+        ..Tls::default()
+    };
+    let connection = open(config(&server.url("https"), tls), Role::Publisher);
+    let error = first_failure(&connection).await;
+    assert_eq!(error.cause, Cause::Tls);
+    assert!(error.message.contains("another host name"), "{error}");
+}
+
+/// A TCP server beside the relay's UDP port that answers one GET after another.
+fn serve_http(server: &Server, status: &'static str, body: String) {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind(server.address).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).unwrap();
+            assert!(request[..read].starts_with(b"GET /certificate.sha256 HTTP/1.1"));
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}"
+            );
+        }
+    });
+}
+
+#[tokio::test]
+async fn local_development_pins_the_digest_that_the_relay_serves() {
+    let server = Server::start(Refuse::Nobody);
+    serve_http(&server, "200 OK", hex::encode(server.digest) + "\n");
+    let connection = open(config(&server.url("http"), Tls::default()), Role::Publisher);
+    let (info, _) = connected(&connection).await;
+    assert_eq!(
+        (info.transport, info.url.clone()),
+        ("webtransport", server.url("http"))
+    );
+}
+
+#[tokio::test]
+async fn a_development_digest_that_is_wrong_too_long_or_missing_is_a_tls_failure() {
+    for (status, body) in [
+        ("200 OK", hex::encode([7; 32])),
+        ("200 OK", "f".repeat(100_000)),
+        ("200 OK", "not hex".to_owned()),
+        ("404 Not Found", String::new()),
+    ] {
+        let server = Server::start(Refuse::Nobody);
+        serve_http(&server, status, body);
+        let connection = open(config(&server.url("http"), Tls::default()), Role::Publisher);
+        let error = first_failure(&connection).await;
+        assert_eq!(error.cause, Cause::Tls, "{error}");
+    }
+    // Nothing on TCP.
+    let server = Server::start(Refuse::Nobody);
+    let connection = open(config(&server.url("http"), Tls::default()), Role::Publisher);
+    let error = first_failure(&connection).await;
+    assert_eq!(error.cause, Cause::UdpBlocked, "{error}");
+    assert!(error.message.contains("TCP"), "{error}");
+}
+
+#[tokio::test]
 async fn verification_can_be_switched_off() {
     let server = Server::start(Refuse::Nobody);
     let tls = Tls {
@@ -590,6 +660,70 @@ async fn routed(connection: &Connection) -> moq_net::broadcast::Consumer {
         .await
         .expect("announced in time")
         .unwrap()
+}
+
+/// Row 10: what was written before a graceful close arrives.
+#[tokio::test]
+async fn a_graceful_close_delivers_what_was_queued() {
+    for version in ["moq-lite-06", "moq-transport-18"] {
+        let server = Server::start(Refuse::Nobody);
+        let config = || ConnectConfig {
+            versions: vec![version.into()],
+            ..config(&server.url("https"), pinned(&server))
+        };
+        let publisher = open(config(), Role::Publisher);
+        let subscriber = open(config(), Role::Subscriber);
+        let (broadcast, track) = publish(&publisher, 0);
+        let remote = routed(&subscriber).await;
+        let subscription = track::Subscription::default().with_max_age(Duration::from_secs(5));
+        let mut subscribed = timeout(
+            LIMIT,
+            remote.track("video").unwrap().subscribe(subscription),
+        )
+        .await
+        .unwrap()
+        .unwrap();
+        let mut group = timeout(LIMIT, subscribed.recv_group())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        timeout(LIMIT, group.read_frame()).await.unwrap().unwrap();
+        let payload = vec![7; 1 << 20];
+        let mut writer = track
+            .create_group(moq_net::group::Info::from(1u64))
+            .unwrap();
+        writer
+            .write_frame(Timestamp::from_millis(80).unwrap(), payload.clone())
+            .unwrap();
+        writer.finish().unwrap();
+        let received = tokio::spawn(async move {
+            let mut group = subscribed.recv_group().await.unwrap().unwrap();
+            group.read_frame().await.unwrap().unwrap().payload
+        });
+        // As the publisher does: the group first, the end of the track once it is out.
+        settle(&publisher).await;
+        drop((broadcast, track));
+        publisher.close(LIMIT).await.unwrap();
+        let received = timeout(LIMIT, received)
+            .await
+            .expect("the frame arrives")
+            .unwrap();
+        assert_eq!(received.len(), payload.len(), "{version}");
+    }
+}
+
+/// Until the publisher's counters stand still.
+async fn settle(connection: &Connection) {
+    let mut sent = connection.stats().bytes_sent;
+    loop {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let now = connection.stats().bytes_sent;
+        if now < sent + 1024 {
+            return;
+        }
+        sent = now;
+    }
 }
 
 /// Every promised version on both transports carries a broadcast through a relay.
