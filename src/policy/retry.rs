@@ -71,7 +71,9 @@ mod tests {
     #[test]
     fn a_success_starts_it_anew() {
         let mut backoff = backoff(1);
-        (0..20).for_each(|_| drop(backoff.next_delay()));
+        for _ in 0..20 {
+            let _ = backoff.next_delay();
+        }
         backoff.reset();
         assert!(backoff.next_delay() <= BASE);
     }

@@ -208,12 +208,12 @@ impl Timeline {
                 return Event::Stale;
             }
             // Nobody else is left in the epoch that this frame does not fit.
-            self.jump(id);
+            self.jump(id, now);
             let _ = self.take(id, group, media, now);
             return Event::Jumped;
         }
         if self.has_jumped(track, group, media, delay) {
-            self.jump(id);
+            self.jump(id, now);
             let _ = self.take(id, group, media, now);
             return Event::Jumped;
         }
@@ -250,11 +250,15 @@ impl Timeline {
     }
 
     /// A new epoch begun by one track; of the others frames of the old one are still on their way.
-    fn jump(&mut self, by: TrackId) {
-        let window = self.config.window;
+    fn jump(&mut self, by: TrackId, now: Nanos) {
+        let (window, limit) = (self.config.window, self.config.settle_limit);
         for (id, track) in &mut self.tracks {
             let before = track.delays.min().or(track.before);
+            let alive = track
+                .last
+                .is_some_and(|last| now.saturating_sub(last) <= limit);
             track.restart(window);
+            track.awaited = alive && *id != by;
             track.before = before.filter(|_| *id != by);
         }
         self.settled = None;
@@ -269,6 +273,7 @@ impl Timeline {
             return Event::Stale;
         };
         track.before = None;
+        track.awaited = false;
         self.last = Some(now);
         let sample = track.take(group, media, now);
         if track.first.is_some() {
@@ -399,8 +404,9 @@ impl Timeline {
             .values()
             .map(|track| match track.steady_at(hold, limit) {
                 Some(at) => at,
+                None if track.awaited => Nanos::MAX,
                 // It may not come at all: sparse, silent, or gone.
-                None => first.saturating_add(2 * hold),
+                None => first.saturating_add(hold.saturating_mul(2)),
             })
             .max()?;
         Some(quiet.min(first.saturating_add(limit)))

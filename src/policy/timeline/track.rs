@@ -38,6 +38,8 @@ pub(super) struct Track {
     pub(super) steady: bool,
     /// Its delay in the epoch before, while none of its frames were of this one.
     pub(super) before: Option<Nanos>,
+    /// It was alive when another track began this epoch, and has to follow.
+    pub(super) awaited: bool,
     /// Its minimum less the broadcast's offset, when last known.
     pub(super) lead: Nanos,
     /// The largest media times so far, ascending: what decoding times come from.
@@ -59,6 +61,7 @@ impl Track {
             fell: None,
             steady: false,
             before: None,
+            awaited: false,
             lead: 0,
             latest: Vec::new(),
             depth: 0,

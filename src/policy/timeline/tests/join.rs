@@ -1,0 +1,185 @@
+//! Joining: backlogs, tracks of all kinds.
+
+use super::*;
+
+#[test]
+fn a_join_into_a_long_gop_as_a_burst_settles_at_the_live_edge_row_1() {
+    for into in [0, 40, 700, 1333, 1960] {
+        // The GOP began at 4 s; the join is `into` later, and its backlog comes within 2 ms.
+        let open = ORIGIN + 4 * SECOND + into * MS;
+        let mut all = joined_at(open, video(4 * SECOND, 9 * SECOND, path), |n| {
+            n as i64 * 40_000
+        });
+        all.extend(joined_at(open, audio(4 * SECOND, 9 * SECOND, path), |n| {
+            n as i64 * 10_000
+        }));
+        let mut timeline = timeline(&[VIDEO, AUDIO]);
+        let (at, edge, offset) = settled_once(&run(&mut timeline, all));
+        assert!(
+            (offset - ORIGIN - DELAY).abs() <= 3 * MS,
+            "{into}: {offset}"
+        );
+        assert!(at - open <= 90 * MS, "{into}: {}", at - open);
+        assert!(edge <= at && at - edge <= 60 * MS);
+    }
+}
+
+#[test]
+fn flights_of_a_slow_start_do_not_settle_it_early() {
+    let (rtt, open) = (40 * MS, ORIGIN + 4 * SECOND + 1500 * MS);
+    // Flights of 2, 4, 8, … frames, a round trip apart.
+    let flight = |n: usize| (n / 2 + 1).ilog2() as i64 * rtt;
+    let mut all = joined_at(open, video(4 * SECOND, 9 * SECOND, path), flight);
+    all.extend(audio(5 * SECOND + 500 * MS, 9 * SECOND, path));
+    let mut timeline = timeline(&[VIDEO, AUDIO]);
+    timeline.set_hold(rtt * 3 / 2);
+    let (at, edge, offset) = settled_once(&run(&mut timeline, all));
+    assert!((offset - ORIGIN - DELAY).abs() <= 3 * MS, "{offset}");
+    assert!(at - open <= 400 * MS && edge <= at);
+}
+
+#[test]
+fn a_backlog_that_goes_on_after_settling_is_reported_once_and_then_presented_on_time() {
+    let open = ORIGIN + 6 * SECOND;
+    // The flights are further apart than the hold: loss in the slow start.
+    let all = joined_at(open, video(4 * SECOND, 12 * SECOND, path), |n| {
+        (n as i64 / 16) * 150 * MS
+    });
+    let mut timeline = timeline(&[VIDEO]);
+    let seen = run(&mut timeline, all);
+    assert_eq!(seen.count(Event::Resettle), 1, "{:?}", seen.events);
+    assert_eq!(seen.events.len(), 1);
+    assert_eq!(seen.settled.len(), 2);
+    assert!((seen.settled[1].2 - ORIGIN - DELAY).abs() <= 3 * MS);
+}
+
+/// Decoding order of mini-GOPs of a P and two B-frames, in GOPs that are closed.
+fn reordered(to: Nanos, path: impl Fn(Nanos) -> Nanos) -> Vec<Arrival> {
+    let order = |n: i64| {
+        let (gop, at) = (n / 25, n % 25);
+        let shown = match at {
+            0 => 0,
+            at if at % 3 == 1 => at + 2,
+            at => at - 1,
+        };
+        gop * 25 + shown
+    };
+    (0..to / FRAME)
+        .map(|n| Arrival {
+            // The encoder gives each frame out when its turn to be decoded has come.
+            now: ORIGIN + n * FRAME + path(n * FRAME),
+            track: VIDEO,
+            group: (n / 25) as u64,
+            media: order(n) * FRAME,
+        })
+        .collect()
+}
+
+#[test]
+fn frames_that_are_reordered_all_arrive_in_time_and_are_no_jump() {
+    for depth in [None, Some(1)] {
+        let mut timeline = timeline(&[VIDEO]);
+        if let Some(depth) = depth {
+            timeline.set_reorder_depth(VIDEO, depth);
+        }
+        let arrivals = reordered(20 * SECOND, path);
+        let open = ORIGIN + 600 * MS;
+        let arrivals = joined_at(open, arrivals, |n| n as i64 * 100_000);
+        let last = arrivals.iter().map(|arrival| arrival.now).max().unwrap();
+        let check = arrivals.clone();
+        let (_, edge, offset) = settled_once(&run(&mut timeline, arrivals));
+        // B-frames arrive a frame after their capture; the mapping has to have room for them.
+        assert!(
+            (offset - ORIGIN - DELAY - FRAME).abs() <= 3 * MS,
+            "{depth:?}: {offset}"
+        );
+        let in_segment = |arrival: &&Arrival| arrival.media + offset >= edge + FRAME;
+        for arrival in check.iter().filter(in_segment) {
+            assert!(
+                arrival.media + offset >= arrival.now - 3 * MS,
+                "{arrival:?}"
+            );
+        }
+        assert_eq!(timeline.live_edge(last), Some(last));
+    }
+}
+
+#[test]
+fn audio_alone_and_video_alone_settle() {
+    for (track, arrivals) in [
+        (AUDIO, audio(SECOND, 10 * SECOND, path)),
+        (VIDEO, video(SECOND, 10 * SECOND, path)),
+    ] {
+        let mut timeline = timeline(&[track]);
+        let first = arrivals[0].now;
+        let (at, _, offset) = settled_once(&run(&mut timeline, arrivals));
+        assert!(at - first <= 20 * MS);
+        assert_eq!(offset, ORIGIN + DELAY);
+    }
+}
+
+#[test]
+fn a_silent_track_holds_the_others_up_for_two_holds_at_most() {
+    let mut timeline = timeline(&[VIDEO, AUDIO, TrackId(2)]);
+    let mut all = video(4 * SECOND, 8 * SECOND, path);
+    all.extend(audio(4 * SECOND, 8 * SECOND, path));
+    let first = all[0].now;
+    let (at, _, _) = settled_once(&run(&mut timeline, all));
+    assert!(at - first <= 40 * MS, "{}", at - first);
+}
+
+#[test]
+fn a_sparse_track_neither_disturbs_nor_is_disturbed() {
+    const SPARSE: TrackId = TrackId(2);
+    let mut timeline = timeline(&[VIDEO, SPARSE]);
+    let mut all = video(4 * SECOND, 300 * SECOND, path);
+    all.extend(live(
+        SPARSE,
+        (4 * SECOND, 300 * SECOND),
+        17 * SECOND,
+        1,
+        |_| DELAY + 5 * MS,
+    ));
+    let seen = run(&mut timeline, all);
+    assert_eq!(seen.events, []);
+    let range = ORIGIN + DELAY - MS..=ORIGIN + DELAY + 6 * MS;
+    assert!(
+        seen.offsets
+            .iter()
+            .all(|(_, offset)| range.contains(offset))
+    );
+}
+
+#[test]
+fn a_track_that_its_encoder_delays_sets_the_pace_and_stays_in_sync() {
+    let open = ORIGIN + 5 * SECOND;
+    let mut all = joined_at(
+        open,
+        video(4 * SECOND, 14 * SECOND, |_| DELAY + 500 * MS),
+        |_| 0,
+    );
+    all.extend(joined_at(open, audio(4 * SECOND, 14 * SECOND, path), |_| 0));
+    let mut timeline = timeline(&[VIDEO, AUDIO]);
+    let (_, _, offset) = settled_once(&run(&mut timeline, all));
+    assert!((offset - ORIGIN - DELAY - 500 * MS).abs() <= 3 * MS);
+    assert_eq!(timeline.delay(VIDEO), Some(0));
+    assert_eq!(timeline.delay(AUDIO), Some(-500 * MS));
+}
+
+#[test]
+fn a_track_added_later_disturbs_nobody_with_its_backlog() {
+    let mut all = video(4 * SECOND, 20 * SECOND, path);
+    let open = ORIGIN + 10 * SECOND;
+    let late = joined_at(open, audio(8 * SECOND, 20 * SECOND, path), |n| {
+        n as i64 * 500_000
+    });
+    all.extend(late);
+    let mut timeline = timeline(&[VIDEO, AUDIO]);
+    let seen = run(&mut timeline, all);
+    let (_, _, offset) = settled_once(&seen);
+    assert!(
+        seen.offsets
+            .iter()
+            .all(|seen| (seen.1 - offset).abs() <= 3 * MS)
+    );
+}
