@@ -99,7 +99,7 @@ pub fn validate(packet: &[u8]) -> Result<Toc, OpusError> {
     let body = &packet[1..];
     match packet[0] & 3 {
         0 => frame_len(body.len())?,
-        1 if body.len() % 2 != 0 => return Err(OpusError::Packet("R3")),
+        1 if !body.len().is_multiple_of(2) => return Err(OpusError::Packet("R3")),
         1 => frame_len(body.len() / 2)?,
         2 => {
             let (first, rest) = read_len(body).ok_or(OpusError::Packet("R4"))?;
@@ -142,7 +142,7 @@ fn validate_code_3(body: &[u8], frames: usize) -> Result<(), OpusError> {
     let left = rest.len().checked_sub(padding + coded).ok_or_else(broken)?;
     if vbr {
         frame_len(left)
-    } else if left % frames != 0 {
+    } else if !left.is_multiple_of(frames) {
         Err(broken())
     } else {
         frame_len(left / frames)

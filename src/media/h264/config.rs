@@ -187,6 +187,7 @@ impl Config {
     }
 
     fn from_sps(nal: &[u8]) -> Result<Self, H264Error> {
+        let nal = super::nal::without_trailing_zeros(nal);
         let sps = SeqParameterSet::from_bits(RefNal::new(nal, &[], true).rbsp_bits())
             .map_err(|error| H264Error::Sps(format!("{error:?}")))?;
         let (width, height) = cropped_size(&sps)?;
@@ -228,7 +229,7 @@ impl Config {
     /// Aspect ratio of the shown picture, reduced, if the pixels' is known.
     pub fn display_aspect(&self) -> Option<(u32, u32)> {
         let (width, height) = self.sample_aspect?;
-        // At most 2^15 · 2^16 each, so the products fit.
+        // Below 2^15 · 2^16 each, so the products fit.
         let (width, height) = (
             u64::from(self.width * width),
             u64::from(self.height * height),
@@ -255,7 +256,8 @@ impl Config {
 }
 
 fn copy_sets(sets: &[&[u8]]) -> Vec<Bytes> {
-    sets.iter().map(|set| Bytes::copy_from_slice(set)).collect()
+    let trimmed = |set: &&[u8]| Bytes::copy_from_slice(super::nal::without_trailing_zeros(set));
+    sets.iter().map(trimmed).collect()
 }
 
 /// Fields of a macroblock pair share the height of two map units (ITU-T H.264 §7.4.2.1.1).

@@ -99,6 +99,16 @@ impl<'a> Nals<'a> {
     }
 }
 
+/// Without the zero byte of a four-byte start code that follows, and trailing_zero_8bits: a NAL unit itself never ends with
+/// 0 (ITU-T H.264 §7.4.1).
+pub(super) fn without_trailing_zeros(nal: &[u8]) -> &[u8] {
+    let len = nal
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
+    &nal[..len]
+}
+
 /// Coded slice of any kind (types 1 to 5): every leading NAL unit is before it.
 fn is_slice(header: u8) -> bool {
     (super::nal_type::SLICE..=super::nal_type::IDR).contains(&(header & 0x1f))

@@ -264,7 +264,7 @@ pub(super) fn write(catalog: &Catalog) -> Value {
     if let Some((width, height)) = catalog.display {
         root["video"]["display"] = json!({ "width": width, "height": height });
     }
-    if catalog.orientation.quarter_turns % 4 != 0 {
+    if !catalog.orientation.quarter_turns.is_multiple_of(4) {
         root["video"]["rotation"] = (u16::from(catalog.orientation.quarter_turns % 4) * 90).into();
     }
     if catalog.orientation.flip {
