@@ -222,6 +222,7 @@ impl<T> Reorder<T> {
         if frame.index > group.received && !self.config.independent {
             group.cut = true;
             self.dropped.late_frames += 1;
+            self.shed();
             return Outcome::Late;
         }
         group.received = frame.index.saturating_add(1);
