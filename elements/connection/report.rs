@@ -63,6 +63,9 @@ impl Reporter {
             State::Connecting { last } => {
                 self.status
                     .set(element, MoqConnectionState::Connecting, None);
+                if let Some(error) = last.as_ref().filter(|_| was_connected) {
+                    self.disconnected(element, error);
+                }
                 self.retrying(element, last.as_ref());
             }
             State::Connected { info, .. } => {

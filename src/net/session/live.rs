@@ -96,8 +96,11 @@ impl Live {
             if self.moq.version().is_ietf() {
                 self.quiet().await;
             }
+            let sent = self.transport.quic().stats().udp_tx.datagrams;
+            let closed = self.moq.clone().close().await;
+            self.farewell(sent).await;
             // A peer that hangs up first has what it wanted.
-            !matches!(self.moq.clone().close().await, Err(moq_net::Error::Timeout))
+            !matches!(closed, Err(moq_net::Error::Timeout))
         })
         .await;
         match drained {
@@ -124,6 +127,17 @@ impl Live {
             sleep(self.transport.quic().rtt() * 3 + OVERLAP).await;
             let _ = self.drain(LIMIT).await;
         });
+    }
+
+    /// Until the packet that says goodbye is out: a process that ends right after would keep it to itself, and the relay
+    /// would serve a dead broadcast until its idle timeout.
+    async fn farewell(&self, sent: u64) {
+        const LIMIT: Duration = Duration::from_millis(20);
+        let quic = self.transport.quic();
+        let deadline = Instant::now() + LIMIT;
+        while quic.stats().udp_tx.datagrams == sent && Instant::now() < deadline {
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Until no stream data was sent for two round trips: what is lost is sent again within that time.

@@ -348,3 +348,21 @@ fn redirect(uri: &str, from: &Url) -> Option<Url> {
     }
     url
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_never_leaves_tls_behind() {
+        let url = |text: &str| transport::parse_url(text).unwrap();
+        let secure = url("https://a/");
+        let local = url("http://a/");
+        assert_eq!(redirect("", &secure), None);
+        assert_eq!(redirect("not a url", &secure), None);
+        assert_eq!(redirect("http://b/", &secure), None);
+        assert_eq!(redirect("https://b/", &secure), Some(url("https://b/")));
+        assert_eq!(redirect("http://b/", &local), Some(url("http://b/")));
+        assert_eq!(redirect("moqt://b/", &local), Some(url("moqt://b/")));
+    }
+}

@@ -209,12 +209,12 @@ fn certificate(reason: &str, at: &str, tls: &Tls) -> String {
              server-certificate-hashes or use http://, for a private authority set certificate-database-file"
         );
     }
-    if has("NotValidForName") {
+    if has("NotValidForName") || has("not valid for name") {
         return format!(
             "the certificate of {at} is for another host name; use the name it was issued for, or pin it"
         );
     }
-    if has("Expired") || has("NotValidYet") {
+    if has("Expired") || has("expired") || has("NotValidYet") || has("not valid yet") {
         return format!(
             "the certificate of {at} is not valid now; check its dates and this machine's clock"
         );
@@ -254,6 +254,42 @@ mod tests {
         assert_eq!(peer_text(" \n"), "");
         assert_eq!(peer_text("no such path /a?jwt=secret"), ": no such path /a");
         assert!(peer_text(&"x".repeat(10_000)).len() < 300);
+    }
+
+    /// quinn hands on the text only; these are the words of rustls.
+    #[test]
+    fn the_words_of_rustls_are_understood() {
+        use rustls::{CertificateError, pki_types::UnixTime};
+        let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(5));
+        let say = |err: CertificateError| {
+            certificate(&rustls::Error::from(err).to_string(), "r", &Tls::default())
+        };
+        for (error, hint) in [
+            (CertificateError::Expired, "not valid now"),
+            (
+                CertificateError::ExpiredContext {
+                    time,
+                    not_after: time,
+                },
+                "not valid now",
+            ),
+            (
+                CertificateError::NotValidYetContext {
+                    time,
+                    not_before: time,
+                },
+                "not valid now",
+            ),
+            (CertificateError::NotValidForName, "another host name"),
+            (CertificateError::UnknownIssuer, "server-certificate-hashes"),
+            (
+                CertificateError::ApplicationVerificationFailure,
+                "/certificate.sha256",
+            ),
+        ] {
+            let sentence = say(error.clone());
+            assert!(sentence.contains(hint), "{error:?}: {sentence}");
+        }
     }
 
     #[test]

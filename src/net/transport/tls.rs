@@ -88,6 +88,9 @@ fn verifier(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>> {
     if tls.disable_verify {
+        tracing::warn!(
+            "certificates are not verified: anybody on the path can read and change the media"
+        );
         return Ok(Arc::new(Pinned {
             pins: None,
             provider: provider.clone(),

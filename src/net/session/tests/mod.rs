@@ -1,3 +1,4 @@
+mod failures;
 mod server;
 
 use std::net::UdpSocket;
@@ -112,230 +113,6 @@ async fn localhost_is_found_on_ipv4_alone() {
     let server = Server::start(Refuse::Nobody);
     let url = format!("https://localhost:{}/", server.address.port());
     connected(&open(config(&url, pinned(&server)), Role::Publisher)).await;
-}
-
-/// Row 16: the cause shows while it retries, and the first connection is bounded.
-#[tokio::test]
-async fn an_unknown_authority_or_a_wrong_pin_is_a_tls_failure_that_says_what_to_do() {
-    let server = Server::start(Refuse::Nobody);
-    for (tls, hint) in [
-        (Tls::default(), "server-certificate-hashes"),
-        (
-            Tls {
-                pins: vec![[7; 32]],
-                ..Tls::default()
-            },
-            "server-certificate-hashes",
-        ),
-    ] {
-        for scheme in ["https", "moql"] {
-            let config = ConnectConfig {
-                connect_timeout: Duration::from_millis(500),
-                ..config(&server.url(scheme), tls.clone())
-            };
-            let connection = open(config, Role::Publisher);
-            let error = first_failure(&connection).await;
-            assert_eq!(error.cause, Cause::Tls, "{error}");
-            assert!(error.message.contains(hint), "{error}");
-            assert_eq!(failed(&connection).await.cause, Cause::Tls);
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_private_authority_is_trusted_by_its_file_but_not_for_another_name() {
-    let server = Server::start(Refuse::Nobody);
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("roots.pem");
-    std::fs::write(&path, &server.pem).unwrap();
-    let tls = Tls {
-        database: Some(path),
-        ..Tls::default()
-    };
-    connected(&open(config(&server.url("moql"), tls), Role::Publisher)).await;
-}
-
-#[tokio::test]
-async fn verification_can_be_switched_off() {
-    let server = Server::start(Refuse::Nobody);
-    let tls = Tls {
-        disable_verify: true,
-        ..Tls::default()
-    };
-    connected(&open(config(&server.url("https"), tls), Role::Publisher)).await;
-}
-
-/// Row 16.
-#[tokio::test]
-async fn a_port_where_nothing_listens_is_reported_at_once_and_given_up_in_time() {
-    let port = UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let started = Instant::now();
-    let config = ConnectConfig {
-        connect_timeout: Duration::from_secs(1),
-        ..config(&format!("https://127.0.0.1:{port}/"), Tls::default())
-    };
-    let connection = open(config, Role::Publisher);
-    let error = first_failure(&connection).await;
-    assert_eq!(error.cause, Cause::UdpBlocked, "{error}");
-    assert!(
-        started.elapsed() < Duration::from_millis(900),
-        "{:?}",
-        started.elapsed()
-    );
-    assert_eq!(failed(&connection).await.cause, Cause::UdpBlocked);
-    let took = started.elapsed();
-    assert!(
-        took >= Duration::from_secs(1) && took < Duration::from_secs(2),
-        "{took:?}"
-    );
-}
-
-/// Row 22.
-#[tokio::test]
-async fn dialling_a_black_hole_is_cancelled_at_once_and_fails_as_blocked() {
-    let hole = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let url = format!("https://{}/", hole.local_addr().unwrap());
-    let connection = open(config(&url, Tls::default()), Role::Publisher);
-    let mut state = connection.state();
-    let started = Instant::now();
-    connection.close(LIMIT).await.unwrap();
-    assert!(
-        started.elapsed() < Duration::from_millis(200),
-        "{:?}",
-        started.elapsed()
-    );
-    timeout(LIMIT, async { while state.changed().await.is_ok() {} })
-        .await
-        .expect("the task ends");
-
-    let config = ConnectConfig {
-        connect_timeout: Duration::from_millis(300),
-        ..config(&url, Tls::default())
-    };
-    let error = failed(&open(config, Role::Publisher)).await;
-    assert_eq!(error.cause, Cause::UdpBlocked, "{error}");
-    assert!(error.message.contains("firewall"), "{error}");
-}
-
-/// Row 16.
-#[tokio::test]
-async fn a_name_that_does_not_resolve_is_a_dns_failure() {
-    let config = ConnectConfig {
-        connect_timeout: Duration::from_millis(500),
-        ..config("https://does-not-exist.invalid/", Tls::default())
-    };
-    let error = failed(&open(config, Role::Publisher)).await;
-    assert_eq!(error.cause, Cause::Dns, "{error}");
-}
-
-#[tokio::test]
-async fn a_setting_that_cannot_work_fails_at_once() {
-    let tls = Tls {
-        database: Some("/does/not/exist.pem".into()),
-        ..Tls::default()
-    };
-    let started = Instant::now();
-    let error = failed(&open(config("https://127.0.0.1:9/", tls), Role::Publisher)).await;
-    assert_eq!(error.cause, Cause::Settings);
-    assert!(error.message.contains("/does/not/exist.pem"), "{error}");
-    let config = ConnectConfig {
-        versions: vec!["moq-lite-99".into()],
-        ..config("https://127.0.0.1:9/", Tls::default())
-    };
-    assert_eq!(
-        failed(&open(config, Role::Publisher)).await.cause,
-        Cause::Settings
-    );
-    assert!(started.elapsed() < Duration::from_secs(1));
-}
-
-/// Row 16.
-#[tokio::test]
-async fn a_refused_token_is_an_auth_failure_on_both_transports() {
-    for (refuse, scheme) in [
-        (Refuse::Http, "https"),
-        (Refuse::Moq, "https"),
-        (Refuse::Moq, "moqt"),
-        (Refuse::Moq, "moql"),
-    ] {
-        let server = Server::start(refuse);
-        let config = ConnectConfig {
-            connect_timeout: Duration::from_millis(600),
-            auth_token: Some(Secret("secret".into())),
-            ..config(&server.url(scheme), pinned(&server))
-        };
-        let error = failed(&open(config, Role::Publisher)).await;
-        assert_eq!(error.cause, Cause::Auth, "{refuse:?} {scheme}: {error}");
-        assert!(!error.message.contains("secret"), "{error}");
-    }
-}
-
-/// Row 17: a new token is used at the next dial.
-#[tokio::test]
-async fn a_new_token_is_used_while_it_retries() {
-    for scheme in ["https", "moqt", "moql"] {
-        let server = Server::start(Refuse::Token("jwt=good"));
-        let connection = open(
-            config(&server.url(scheme), pinned(&server)),
-            Role::Publisher,
-        );
-        assert_eq!(
-            first_failure(&connection).await.cause,
-            Cause::Auth,
-            "{scheme}"
-        );
-        connection.set_token(Some(Secret("good".into())));
-        connected(&connection).await;
-    }
-}
-
-#[tokio::test]
-async fn no_common_version_is_a_version_failure() {
-    let server = Server::start(Refuse::Nobody);
-    let endpoint = config(&server.url("moqt"), pinned(&server));
-    // The in-test relay speaks every version, so ask a relay that speaks none: one with h3 only.
-    let only_h3 = only_h3();
-    let config = ConnectConfig {
-        urls: vec![parse_url(&format!("moqt://{}/", only_h3.local_addr().unwrap())).unwrap()],
-        connect_timeout: Duration::from_millis(400),
-        tls: Tls {
-            disable_verify: true,
-            ..Tls::default()
-        },
-        ..endpoint
-    };
-    let error = failed(&open(config, Role::Publisher)).await;
-    assert_eq!(error.cause, Cause::Version, "{error}");
-}
-
-fn only_h3() -> quinn::Endpoint {
-    use quinn::crypto::rustls::QuicServerConfig;
-    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let mut tls =
-        rustls::ServerConfig::builder_with_provider(crate::net::transport::tls::provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
-    tls.alpn_protocols = vec![b"h3".to_vec()];
-    let config =
-        quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
-    let _context = runtime::handle().enter();
-    let endpoint = quinn::Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
-    let accepting = endpoint.clone();
-    tokio::spawn(async move {
-        while let Some(incoming) = accepting.accept().await {
-            tokio::spawn(incoming.into_future());
-        }
-    });
-    endpoint
 }
 
 #[tokio::test]
@@ -590,6 +367,70 @@ async fn routed(connection: &Connection) -> moq_net::broadcast::Consumer {
         .await
         .expect("announced in time")
         .unwrap()
+}
+
+/// Row 10: what was written before a graceful close arrives.
+#[tokio::test]
+async fn a_graceful_close_delivers_what_was_queued() {
+    for version in ["moq-lite-06", "moq-transport-18"] {
+        let server = Server::start(Refuse::Nobody);
+        let config = || ConnectConfig {
+            versions: vec![version.into()],
+            ..config(&server.url("https"), pinned(&server))
+        };
+        let publisher = open(config(), Role::Publisher);
+        let subscriber = open(config(), Role::Subscriber);
+        let (broadcast, track) = publish(&publisher, 0);
+        let remote = routed(&subscriber).await;
+        let subscription = track::Subscription::default().with_max_age(Duration::from_secs(5));
+        let mut subscribed = timeout(
+            LIMIT,
+            remote.track("video").unwrap().subscribe(subscription),
+        )
+        .await
+        .unwrap()
+        .unwrap();
+        let mut group = timeout(LIMIT, subscribed.recv_group())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        timeout(LIMIT, group.read_frame()).await.unwrap().unwrap();
+        let payload = vec![7; 1 << 20];
+        let mut writer = track
+            .create_group(moq_net::group::Info::from(1u64))
+            .unwrap();
+        writer
+            .write_frame(Timestamp::from_millis(80).unwrap(), payload.clone())
+            .unwrap();
+        writer.finish().unwrap();
+        let received = tokio::spawn(async move {
+            let mut group = subscribed.recv_group().await.unwrap().unwrap();
+            group.read_frame().await.unwrap().unwrap().payload
+        });
+        // As the publisher does: the group first, the end of the track once it is out.
+        settle(&publisher).await;
+        drop((broadcast, track));
+        publisher.close(LIMIT).await.unwrap();
+        let received = timeout(LIMIT, received)
+            .await
+            .expect("the frame arrives")
+            .unwrap();
+        assert_eq!(received.len(), payload.len(), "{version}");
+    }
+}
+
+/// Until the publisher's counters stand still.
+async fn settle(connection: &Connection) {
+    let mut sent = connection.stats().bytes_sent;
+    loop {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let now = connection.stats().bytes_sent;
+        if now < sent + 1024 {
+            return;
+        }
+        sent = now;
+    }
 }
 
 /// Every promised version on both transports carries a broadcast through a relay.

@@ -50,7 +50,11 @@ pub struct Identity {
 
 impl Identity {
     pub fn new() -> Self {
-        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        Self::named(&["localhost", "127.0.0.1", "::1"])
+    }
+
+    pub fn named(names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).unwrap();
         Self {
             certificate: made.cert.der().clone(),
