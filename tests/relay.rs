@@ -4,7 +4,12 @@ mod relay_support;
 
 use std::time::{Duration, Instant};
 
-use gstmoq::net::relay::{Event, Relay, RelayConfig};
+use gstmoq::net::{
+    ConnectConfig,
+    relay::{Event, Relay, RelayConfig},
+    session::{Connection, Retention, Role, State},
+    transport,
+};
 use moq_net::Versions;
 use relay_support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -582,6 +587,34 @@ async fn events_tell_of_sessions_and_broadcasts() {
         matches!(&last[1], Event::SessionRemoved(gone, _) if *gone == info),
         "{last:?}"
     );
+}
+
+#[tokio::test]
+async fn our_connection_pins_the_development_certificate_and_follows_a_restart() {
+    let relay = local();
+    let address = relay.bound()[0];
+    let url = transport::parse_url(&relay.url()).unwrap();
+    let mut config = ConnectConfig::new(vec![url]);
+    config.connect_timeout = Duration::from_secs(2);
+    let retention = Retention {
+        age: Duration::from_secs(2),
+        bytes: 8 << 20,
+    };
+    let connection = Connection::open(config, Role::Subscriber, retention);
+    let mut state = connection.state();
+    let connected = |state: &State| matches!(state, State::Connected { .. });
+    soon("a session", state.wait_for(connected)).await.unwrap();
+
+    relay.stop(Duration::from_millis(200)).await;
+    soon("the loss", state.wait_for(|state| !connected(state)))
+        .await
+        .unwrap();
+    // Another certificate on the same port: the pin is fetched anew.
+    let relay = Relay::start(RelayConfig::new(vec![address])).unwrap();
+    soon("a session again", state.wait_for(connected))
+        .await
+        .unwrap();
+    wait_for("the session there", || relay.stats().sessions == 1).await;
 }
 
 /// Looks again and again, giving way in between, until it holds.

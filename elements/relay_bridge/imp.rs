@@ -15,6 +15,7 @@ use super::{
     settings::{PROPERTIES, Settings},
     structures,
 };
+use crate::elements::log::RELAY as CAT;
 use crate::net::{
     error::Error,
     relay::{Event, Relay},
@@ -22,14 +23,6 @@ use crate::net::{
 
 /// PAUSED→READY takes no longer, whatever the peers do.
 const STOP_LIMIT: Duration = Duration::from_millis(480);
-
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new(
-        "moqrelay",
-        gst::DebugColorFlags::empty(),
-        Some("Media over QUIC relay"),
-    )
-});
 
 #[derive(Default)]
 pub struct RelayBridge {

@@ -71,7 +71,7 @@ where
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(io), service);
     if let Ok(Err(err)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
-        tracing::debug!(target: "moqrelay", %peer, %err, "HTTP connection failed");
+        tracing::debug!(%peer, %err, "HTTP connection failed");
     }
 }
 

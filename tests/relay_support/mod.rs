@@ -69,14 +69,23 @@ pub async fn dial(
     path: &str,
     versions: Versions,
 ) -> Result<Peer, Failed> {
-    let address = relay.bound()[0];
+    dial_at(relay.bound()[0], &relay.fingerprint(), wire, path, versions).await
+}
+
+pub async fn dial_at(
+    address: SocketAddr,
+    fingerprint: &str,
+    wire: Wire,
+    path: &str,
+    versions: Versions,
+) -> Result<Peer, Failed> {
     let alpns = versions.alpns();
     let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let quic_alpns = match wire {
         Wire::WebTransport => vec!["h3"],
         Wire::Quic => alpns.clone(),
     };
-    let config = client_config(&quic_alpns, &relay.fingerprint());
+    let config = client_config(&quic_alpns, fingerprint);
     let quic = soon(
         "QUIC handshake",
         endpoint.connect_with(config, address, "localhost")?,

@@ -44,6 +44,12 @@ const RENEWAL_CHECK: Duration = Duration::from_secs(600);
 /// Events that wait to be fetched; later ones are lost and counted.
 const EVENT_QUEUE: usize = 4096;
 
+/// How long closed connections have at least to tell their peers.
+const CLOSING: Duration = Duration::from_millis(40);
+
+/// How long quinn's tasks have to let go of the sockets.
+const FREEING: Duration = Duration::from_millis(20);
+
 /// A running relay. Dropping it stops it without a word to its peers; [`Relay::stop`] says GOAWAY first.
 pub struct Relay {
     shared: Arc<Shared>,
@@ -95,27 +101,11 @@ impl Relay {
         let _context = runtime.enter();
         let (sender, events) = mpsc::sync_channel(EVENT_QUEUE);
         let shared = Shared::start(config, access, resolver, versions, sender, runtime);
-        let mut endpoints = Endpoints {
-            quic: Vec::new(),
-            listeners: TaskTracker::new(),
-        };
-        for Bound { address, udp, tcp } in sockets {
-            let failed = |err| {
-                Error::new(
-                    Cause::Settings,
-                    format!("cannot listen on {address}: {err}"),
-                )
-            };
-            let (endpoint, socket) = endpoint(udp, quic.clone()).map_err(failed)?;
-            endpoints
-                .listeners
-                .spawn_on(session::accept(shared.clone(), endpoint.clone()), runtime);
-            endpoints.quic.push((endpoint, socket));
-            let tcp = tokio::net::TcpListener::from_std(tcp).map_err(failed)?;
-            endpoints
-                .listeners
-                .spawn_on(web::accept(shared.clone(), tcp, https.clone()), runtime);
-        }
+        let endpoints =
+            Endpoints::open(&shared, sockets, &quic, https.as_ref()).inspect_err(|_| {
+                shared.stopping.cancel();
+                shared.ended.cancel();
+            })?;
         runtime.spawn(renew(shared.clone()));
 
         let relay = Self {
@@ -125,7 +115,7 @@ impl Relay {
             secure,
             events: Mutex::new(Some(events)),
         };
-        tracing::info!(target: "moqrelay", url = relay.url(), "listening");
+        tracing::info!(url = relay.url(), "listening");
         Ok(relay)
     }
 
@@ -214,6 +204,35 @@ impl std::fmt::Debug for Relay {
 }
 
 impl Endpoints {
+    /// Serves QUIC and HTTP on every socket. Call on the runtime.
+    fn open(
+        shared: &Arc<Shared>,
+        sockets: Vec<Bound>,
+        quic: &quinn::ServerConfig,
+        https: Option<&Arc<rustls::ServerConfig>>,
+    ) -> Result<Self> {
+        let mut open = Self {
+            quic: Vec::new(),
+            listeners: TaskTracker::new(),
+        };
+        for Bound { address, udp, tcp } in sockets {
+            let failed = |err| {
+                Error::new(
+                    Cause::Settings,
+                    format!("cannot listen on {address}: {err}"),
+                )
+            };
+            let (endpoint, socket) = endpoint(udp, quic.clone()).map_err(failed)?;
+            let tcp = tokio::net::TcpListener::from_std(tcp).map_err(failed)?;
+            open.listeners
+                .spawn(session::accept(shared.clone(), endpoint.clone()));
+            open.listeners
+                .spawn(web::accept(shared.clone(), tcp, https.cloned()));
+            open.quic.push((endpoint, socket));
+        }
+        Ok(open)
+    }
+
     async fn stop(self, shared: &Shared, limit: Duration) {
         let start = Instant::now();
         let end = start + limit;
@@ -237,23 +256,32 @@ impl Endpoints {
             shared.tasks.wait().await;
             self.listeners.wait().await;
         };
-        let _ = timeout_at(end, closed).await;
+        let _ = timeout_at(end.max(Instant::now() + CLOSING) - FREEING, closed).await;
         shared.ended.cancel();
-        self.free_ports(end.max(start + Duration::from_millis(20)))
-            .await;
-        tracing::info!(target: "moqrelay", "stopped");
+        self.free_ports().await;
+        tracing::info!("stopped");
     }
 
-    /// Waits until the sockets are closed, so that a relay started next finds its port free.
-    async fn free_ports(self, end: Instant) {
+    /// Closes the sockets, so that a relay started next finds its port free.
+    async fn free_ports(self) {
+        for (endpoint, _) in &self.quic {
+            // Closed connections hold the socket for three probe timeouts (RFC 9000 section 10.2), which is long for
+            // one whose round trip was never measured. They get another socket: twice, because quinn keeps the one before.
+            for _ in 0..2 {
+                let spare = std::net::UdpSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)));
+                if let Err(err) = spare.and_then(|spare| endpoint.rebind(spare)) {
+                    tracing::debug!(%err, "the port stays taken until the last connection is gone");
+                }
+            }
+        }
         let sockets: Vec<_> = self.quic.into_iter().map(|(_, socket)| socket).collect();
         let free = async {
-            // quinn has no signal for it: its driver task drops the socket at its next turn.
+            // quinn has no signal for it: its tasks drop the socket at their next turn.
             while sockets.iter().any(|socket| socket.strong_count() > 0) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let _ = timeout_at(end, free).await;
+        let _ = timeout_at(Instant::now() + FREEING, free).await;
     }
 }
 
@@ -278,10 +306,10 @@ async fn renew(shared: Arc<Shared>) {
             () = tokio::time::sleep(RENEWAL_CHECK) => {}
         }
         match shared.resolver.renew_if_due(SystemTime::now()) {
-            Ok(true) => tracing::info!(target: "moqrelay", "renewed the development certificate"),
+            Ok(true) => tracing::info!("renewed the development certificate"),
             Ok(false) => {}
             Err(err) => {
-                tracing::warn!(target: "moqrelay", %err, "cannot renew the development certificate")
+                tracing::warn!(%err, "cannot renew the development certificate")
             }
         }
     }

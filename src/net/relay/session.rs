@@ -58,7 +58,7 @@ pub(super) async fn accept(shared: Arc<Shared>, endpoint: quinn::Endpoint) {
                 shared.tasks.spawn(serve(shared.clone(), incoming, slot));
             }
             None => {
-                tracing::warn!(target: "moqrelay", %peer, "connection refused: too many sessions");
+                tracing::warn!(%peer, "connection refused: too many sessions");
                 incoming.refuse();
             }
         }
@@ -99,11 +99,11 @@ fn refuse(shared: &Shared, peer: SocketAddr, refused: &Refused) {
     match refused {
         Refused::Handshake(err) => {
             shared.counters.failed_handshakes.add_one();
-            tracing::debug!(target: "moqrelay", %peer, err, "handshake failed");
+            tracing::debug!(%peer, err, "handshake failed");
         }
         Refused::Access(reason) => {
             shared.counters.refused_access.add_one();
-            tracing::warn!(target: "moqrelay", %peer, reason, "session refused");
+            tracing::warn!(%peer, reason, "session refused");
         }
     }
 }

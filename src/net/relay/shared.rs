@@ -167,7 +167,7 @@ impl Shared {
                 registry,
             },
         );
-        tracing::info!(target: "moqrelay", id = info.id, peer = %info.peer, transport = info.transport, version = info.version, scope = info.scope, "session added");
+        tracing::info!(id = info.id, peer = %info.peer, transport = info.transport, version = info.version, scope = info.scope, "session added");
         self.tell(Event::SessionAdded(info.clone()));
     }
 
@@ -178,7 +178,7 @@ impl Shared {
         self.finished
             .lock()
             .add_totals(&Moved::of(&session.registry));
-        tracing::info!(target: "moqrelay", id, reason, "session removed");
+        tracing::info!(id, reason, "session removed");
         self.tell(Event::SessionRemoved(session.info, reason));
     }
 
@@ -272,7 +272,12 @@ impl Shared {
             {
                 continue;
             }
-            tracing::warn!(target: "moqrelay", id, broadcasts = moved.broadcasts, tracks = moved.subscriptions, "session over its limits closed");
+            tracing::warn!(
+                id,
+                broadcasts = moved.broadcasts,
+                tracks = moved.subscriptions,
+                "session over its limits closed"
+            );
             self.counters.closed_limit.add_one();
             moq.abort(moq_net::Error::Session(moq_net::SessionError::Unknown(
                 TOO_MANY_REQUESTS,

@@ -33,7 +33,7 @@ pub(super) async fn accept(
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(err) => {
-                    tracing::debug!(target: "moqrelay", %err, "cannot accept a TCP connection");
+                    tracing::debug!(%err, "cannot accept a TCP connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -62,7 +62,7 @@ async fn serve(
     };
     match timeout(limit, tls.accept(stream)).await {
         Ok(Ok(stream)) => http::serve(stream, peer, router).await,
-        Ok(Err(err)) => tracing::debug!(target: "moqrelay", %peer, %err, "TLS handshake failed"),
-        Err(_) => tracing::debug!(target: "moqrelay", %peer, "TLS handshake took too long"),
+        Ok(Err(err)) => tracing::debug!(%peer, %err, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
     }
 }
