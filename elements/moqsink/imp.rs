@@ -19,7 +19,7 @@ use super::{
     publication::{Publication, TrackId, end_track, shut_down},
     settings::{PROPERTIES, Settings, empty_stats},
     stats,
-    track::{Event, GroupLimit, Track},
+    track::{Event, Track},
 };
 use crate::{
     elements::{
@@ -34,6 +34,7 @@ use crate::{
         error::{Cause, Error},
         session::{Connection, Role, State},
     },
+    policy::group::Limits,
 };
 
 /// PAUSED→READY takes no longer than this and the drain, whatever the network does.
@@ -56,7 +57,7 @@ pub struct MoqSink {
     /// There from READY→PAUSED to PAUSED→READY.
     pump: Mutex<Option<EventPump<Event>>>,
     held: Mutex<BTreeMap<TrackId, Held>>,
-    limit: Mutex<GroupLimit>,
+    limits: Mutex<Limits>,
 }
 
 #[derive(Default)]
@@ -284,7 +285,7 @@ impl MoqSink {
         self.pads.lock().all.insert(id, entry);
         self.publication.add(id);
         if let Some(events) = self.events() {
-            track.start(events, *self.limit.lock());
+            track.start(events, *self.limits.lock());
         }
         if sink.sync_state_with_parent().is_err() {
             gst::warning!(
@@ -403,13 +404,13 @@ impl MoqSink {
         })?;
         let events = pump.sender();
         *self.pump.lock() = Some(pump);
-        let limit = *self.limit.lock();
+        let limits = *self.limits.lock();
         for entry in &entries {
             entry
                 .sink
                 .imp()
                 .configure(settings.sync, settings.drain_timeout);
-            entry.track.start(events.clone(), limit);
+            entry.track.start(events.clone(), limits);
         }
         forward_states(&connection, events, Event::Connection);
         Ok(())

@@ -7,9 +7,9 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 use super::{
     MoqSinkTrackStatus,
     imp::CAT,
-    track::{DEFAULT_GROUP_DURATION, Track, default_priority},
+    track::{Track, default_priority},
 };
-use crate::media::codec::Kind;
+use crate::{media::codec::Kind, policy::group::DEFAULT_AUDIO_DURATION};
 
 #[derive(Default)]
 pub struct MoqSinkPad {
@@ -65,7 +65,7 @@ impl ObjectImpl for MoqSinkPad {
                          fewer streams (ns, 0 = a group for each packet; video groups start at key frames). Changeable in \
                          any state",
                     )
-                    .default_value(DEFAULT_GROUP_DURATION)
+                    .default_value(DEFAULT_AUDIO_DURATION.unsigned_abs())
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecBoolean::builder("demand")
@@ -113,7 +113,8 @@ impl ObjectImpl for MoqSinkPad {
                 settings.priority = Some(u8::try_from(priority).unwrap_or(u8::MAX));
             }
             "group-duration" => {
-                settings.group_duration = value.get().expect("type checked upstream");
+                let duration = value.get::<u64>().expect("type checked upstream");
+                settings.group_duration = i64::try_from(duration).unwrap_or(i64::MAX);
             }
             name => unreachable!("no property {name}"),
         }
@@ -131,7 +132,7 @@ impl ObjectImpl for MoqSinkPad {
                 let default = || default_priority(self.kind(track).unwrap_or(Kind::Video));
                 u32::from(settings.priority.unwrap_or_else(default)).to_value()
             }
-            "group-duration" => settings.group_duration.to_value(),
+            "group-duration" => settings.group_duration.unsigned_abs().to_value(),
             "demand" => info.demand.to_value(),
             "track-status" => info.status.to_value(),
             "track-error" => info.error.to_value(),

@@ -6,6 +6,7 @@ use super::track::Track;
 use crate::{
     elements::connection::transport_stats,
     net::session::{Connection, State},
+    policy::group::Reason,
 };
 
 pub(super) const NAME: &str = "application/x-moqsink-stats";
@@ -15,10 +16,12 @@ pub(super) const NAME: &str = "application/x-moqsink-stats";
 pub(super) enum Drop {
     /// Before the first frame that players can start at.
     NoKeyFrame,
-    /// Upstream lost something; what follows until the next key frame would show broken.
-    Discontinuity,
     /// The group had no room left.
     GroupFull,
+    /// Larger than a group may be.
+    TooLarge,
+    /// Shown before the open key frame that the track began at, and not decodable.
+    Leading,
     /// No timestamp, or one that cannot be written.
     NoTimestamp,
     /// Flagged as corrupted.
@@ -29,10 +32,11 @@ pub(super) enum Drop {
     Failed,
 }
 
-const REASONS: [(Drop, &str); 7] = [
+const REASONS: [(Drop, &str); 8] = [
     (Drop::NoKeyFrame, "no-key-frame"),
-    (Drop::Discontinuity, "discontinuity"),
     (Drop::GroupFull, "group-full"),
+    (Drop::TooLarge, "too-large"),
+    (Drop::Leading, "leading"),
     (Drop::NoTimestamp, "no-timestamp"),
     (Drop::Corrupted, "corrupted"),
     (Drop::Ended, "ended"),
@@ -53,10 +57,18 @@ impl Drop {
 
     /// A key frame would mend it.
     pub fn wants_key_unit(self) -> bool {
-        matches!(
-            self,
-            Self::NoKeyFrame | Self::Discontinuity | Self::GroupFull
-        )
+        matches!(self, Self::NoKeyFrame | Self::GroupFull)
+    }
+}
+
+impl From<Reason> for Drop {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::NoKeyFrame => Self::NoKeyFrame,
+            Reason::GroupFull => Self::GroupFull,
+            Reason::TooLarge => Self::TooLarge,
+            Reason::Leading => Self::Leading,
+        }
     }
 }
 

@@ -35,35 +35,9 @@ use crate::{
         error::{Cause, Error},
         publish::{TrackWriter, WriteError},
     },
+    policy::group::{self, Action, DEFAULT_AUDIO_DURATION, Grouping, Key, Limits, Reason},
     runtime,
 };
-
-/// What may be in one group before the protocol library refuses more (its limits are 8192 frames and 32 MiB).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct GroupLimit {
-    pub frames: u64,
-    pub bytes: u64,
-}
-
-impl Default for GroupLimit {
-    fn default() -> Self {
-        Self {
-            frames: 8192,
-            bytes: 32 << 20,
-        }
-    }
-}
-
-impl GroupLimit {
-    /// A key frame had better come soon: three quarters are used.
-    fn near(self, frames: u64, bytes: u64) -> bool {
-        frames * 4 >= self.frames * 3 || bytes * 4 >= self.bytes * 3
-    }
-
-    fn exceeded(self, frames: u64, bytes: u64) -> bool {
-        frames > self.frames || bytes > self.bytes
-    }
-}
 
 /// What the pad's user has set.
 #[derive(Debug, Clone)]
@@ -71,17 +45,15 @@ pub(super) struct Settings {
     pub name: Option<String>,
     pub priority: Option<u8>,
     /// ns
-    pub group_duration: u64,
+    pub group_duration: i64,
 }
-
-pub(super) const DEFAULT_GROUP_DURATION: u64 = 1_000_000_000;
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             name: None,
             priority: None,
-            group_duration: DEFAULT_GROUP_DURATION,
+            group_duration: DEFAULT_AUDIO_DURATION,
         }
     }
 }
@@ -128,7 +100,7 @@ pub(super) struct Track {
     pub settings: Mutex<Settings>,
     pub info: Mutex<Info>,
     pub counters: Counters,
-    limit: Mutex<GroupLimit>,
+    limits: Mutex<Limits>,
     feed: Mutex<Feed>,
     events: Mutex<Option<EventSender<Event>>>,
     key_units: Mutex<Limiter>,
@@ -141,25 +113,19 @@ struct Feed {
     phase: Phase,
     stream: Option<Stream>,
     writer: Option<TrackWriter>,
+    /// There as long as `stream`.
+    grouping: Option<Grouping>,
     published: Option<Rendition>,
     position: Position,
     /// A segment began.
     restart: bool,
-    /// Media time of the first frame of the open group, ns.
-    group_start: i64,
-    /// The next group is a matter of the next key frame, not of duration.
-    cut: bool,
 }
 
 /// Where the data of a track stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Phase {
-    /// Nothing written since the start, a flush, a loss or a full group: frames are dropped until one that can start a
-    /// group.
     #[default]
-    Searching,
-    /// A group is open.
-    Writing,
+    Running,
     /// End of stream.
     Ended,
     Failed,
@@ -173,7 +139,7 @@ impl Track {
             settings: Mutex::default(),
             info: Mutex::default(),
             counters: Counters::default(),
-            limit: Mutex::default(),
+            limits: Mutex::default(),
             feed: Mutex::default(),
             events: Mutex::new(None),
             key_units: Mutex::default(),
@@ -182,9 +148,9 @@ impl Track {
     }
 
     /// Begins with a new publication.
-    pub fn start(&self, events: EventSender<Event>, limit: GroupLimit) {
+    pub fn start(&self, events: EventSender<Event>, limits: Limits) {
         *self.events.lock() = Some(events);
-        *self.limit.lock() = limit;
+        *self.limits.lock() = limits;
         self.counters.reset();
         let mut feed = self.feed.lock();
         *feed = Feed {
@@ -228,12 +194,15 @@ impl Track {
             return Ok(());
         }
         let kind = stream.kind();
-        if feed.phase == Phase::Writing {
-            feed.end_group();
-        }
+        feed.end_group();
         if feed.phase == Phase::Failed {
-            feed.phase = Phase::Searching;
+            feed.phase = Phase::Running;
         }
+        let limits = *self.limits.lock();
+        feed.grouping = Some(match kind {
+            Kind::Video => Grouping::video(limits),
+            Kind::Audio => Grouping::audio(self.settings.lock().group_duration, limits),
+        });
         feed.stream = Some(stream);
         drop(feed);
         self.info.lock().kind = Some(kind);
@@ -252,12 +221,14 @@ impl Track {
         let mut feed = self.feed.lock();
         feed.end_group();
         feed.restart = true;
-        feed.phase = Phase::Searching;
+        feed.phase = Phase::Running;
     }
 
-    /// The next key frame starts a group whatever its kind is.
+    /// A key frame was asked for: audio starts a group there too. Video does at every key frame.
     pub fn cut(&self) {
-        self.feed.lock().cut = true;
+        if self.info.lock().kind == Some(Kind::Audio) {
+            self.feed.lock().end_group();
+        }
     }
 
     /// End of stream: ends the group here, the track once it is drained.
@@ -321,7 +292,7 @@ impl Track {
         match feed.phase {
             Phase::Ended => return Err(Problem::Lost(Lost::Ended)),
             Phase::Failed => return Err(Problem::Lost(Lost::Failed)),
-            Phase::Searching | Phase::Writing => {}
+            Phase::Running => {}
         }
         let restart = std::mem::take(&mut feed.restart);
         let mapped = self
@@ -332,68 +303,63 @@ impl Track {
         }
         let us = u64::try_from(mapped.time / 1000).unwrap_or(0);
         let frame = feed.frame(us, unit)?;
-        let group_duration = self.settings.lock().group_duration;
-        let elapsed = mapped.time.saturating_sub(feed.group_start);
-        let starts = match frame.start {
-            Start::Never => false,
-            Start::Always => true,
-            Start::Whenever => {
-                feed.phase == Phase::Searching
-                    || feed.cut
-                    || elapsed < 0
-                    || elapsed.unsigned_abs() >= group_duration
-            }
+        let Some(grouping) = &mut feed.grouping else {
+            return Err(Problem::Lost(Lost::NoKeyFrame));
         };
-        if starts {
-            self.open(feed)?;
-            feed.group_start = mapped.time;
-            feed.phase = Phase::Writing;
-            feed.cut = false;
-        } else if feed.phase == Phase::Searching {
-            return Err(Problem::Lost(if unit.discont {
-                Lost::Discontinuity
-            } else {
-                Lost::NoKeyFrame
-            }));
+        grouping.set_duration(self.settings.lock().group_duration);
+        let verdict = grouping.next(group::Unit {
+            key: frame.key,
+            bytes: frame.object.len() as u64,
+            pts: mapped.time,
+        });
+        if verdict.ask_key_unit {
+            self.want_key_unit();
+        }
+        if verdict.warn {
+            self.warn_group(feed);
+        }
+        match verdict.action {
+            Action::NewGroup => self.open(feed)?,
+            Action::Continue => {}
+            Action::Drop(reason) => {
+                if let Some(writer) = &mut feed.writer
+                    && reason != Reason::Leading
+                {
+                    writer.finish_group();
+                }
+                return Err(Problem::Lost(reason.into()));
+            }
         }
         self.append(feed, us, frame)
     }
 
+    fn warn_group(&self, feed: &Feed) {
+        let name = feed.writer.as_ref().map_or("", TrackWriter::name);
+        self.tell(Event::Warning(Error::new(
+            Cause::Codec,
+            format!(
+                "The group of track {name} has no room left and no key frame came; the track goes on at the next one. Set \
+                 a shorter key frame interval at the encoder"
+            ),
+        )));
+    }
+
     fn append(&self, feed: &mut Feed, us: u64, frame: Frame) -> Result<(), Problem> {
-        let limit = *self.limit.lock();
         let Some(writer) = &mut feed.writer else {
             return Err(Problem::Lost(Lost::NoKeyFrame));
         };
         let size = frame.object.len() as u64;
-        let (frames, bytes) = (writer.group_frames() + 1, writer.group_bytes() + size);
-        let written = if limit.exceeded(frames, bytes) {
-            Err(WriteError::GroupFull)
-        } else {
-            writer.write(us, frame.object)
-        };
+        let written = writer.write(us, frame.object);
+        let starts_group = writer.group_frames() == 1;
         match written {
             Ok(()) => {
-                self.counters.wrote(frames == 1, size);
-                if frame.start == Start::Never && limit.near(frames, bytes) {
-                    self.want_key_unit();
-                }
+                self.counters.wrote(starts_group, size);
                 Ok(())
             }
-            Err(WriteError::GroupFull) => {
+            // The library's bounds are those of the grouping, so that this is the cache giving up an open group.
+            Err(WriteError::GroupFull | WriteError::NoGroup) => {
                 feed.end_group();
-                self.tell(Event::Warning(Error::new(
-                    Cause::Codec,
-                    format!(
-                        "The group of {} has no room left and no key frame came; the track goes on at the next one. \
-                         Set a shorter key frame interval at the encoder",
-                        feed.writer.as_ref().map_or("the track", TrackWriter::name)
-                    ),
-                )));
                 Err(Problem::Lost(Lost::GroupFull))
-            }
-            Err(WriteError::NoGroup) => {
-                feed.end_group();
-                Err(Problem::Lost(Lost::NoKeyFrame))
             }
             Err(WriteError::Timestamp) => Err(Problem::Lost(Lost::NoTimestamp)),
             Err(WriteError::Ended) => {
@@ -505,46 +471,30 @@ enum Problem {
 /// A frame as it is written.
 struct Frame {
     object: Bytes,
-    start: Start,
-}
-
-/// Whether a frame starts a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Start {
-    Never,
-    Always,
-    /// It may, when it is time.
-    Whenever,
+    key: Key,
 }
 
 impl Feed {
+    /// What comes next starts a group.
     fn end_group(&mut self) {
         if let Some(writer) = &mut self.writer {
             writer.finish_group();
         }
-        if self.phase == Phase::Writing {
-            self.phase = Phase::Searching;
+        if let Some(grouping) = &mut self.grouping {
+            grouping.reset();
         }
     }
 
     fn frame(&mut self, us: u64, unit: &Unit<'_>) -> Result<Frame, Problem> {
-        let searching = self.phase == Phase::Searching;
         match &mut self.stream {
             None => Err(Problem::Lost(Lost::NoKeyFrame)),
             Some(Stream::Opus(_)) => Ok(Frame {
                 object: object(us, unit.parts)?,
-                start: Start::Whenever,
+                key: Key::Idr,
             }),
-            Some(Stream::H264(_)) if unit.delta && searching => {
-                Err(Problem::Lost(if unit.discont {
-                    Lost::Discontinuity
-                } else {
-                    Lost::NoKeyFrame
-                }))
-            }
             Some(Stream::H264(_)) if unit.delta => Ok(Frame {
                 object: object(us, unit.parts)?,
-                start: Start::Never,
+                key: Key::None,
             }),
             Some(Stream::H264(stream)) => key_frame(stream, us, unit.parts),
         }
@@ -578,24 +528,27 @@ fn key_frame(stream: &mut H264Stream, us: u64, parts: &[&[u8]]) -> Result<Frame,
     let Some(config) = &stream.config else {
         return Err(Problem::Lost(Lost::NoKeyFrame));
     };
-    let start = match h264::key_kind(au, stream.format) {
-        kind if kind.is_closed(config.reorder_depth) => Start::Always,
-        KeyKind::Idr => Start::Always,
-        KeyKind::RecoveryPoint { .. } | KeyKind::Other => Start::Never,
+    let kind = h264::key_kind(au, stream.format);
+    let key = if kind.is_closed(config.reorder_depth) {
+        Key::Idr
+    } else if kind == (KeyKind::RecoveryPoint { recovery_frames: 0 }) {
+        Key::Open
+    } else {
+        Key::None
     };
     if stream.format == NalFormat::ByteStream
-        && start == Start::Always
+        && key != Key::None
         && let Some(with_sets) = h264::prepend_parameter_sets(au, config)
     {
         let object = legacy::encode(us, with_sets.iter(), with_sets.total())
             .map_err(|_| Problem::Lost(Lost::NoTimestamp))?;
-        return Ok(Frame { object, start });
+        return Ok(Frame { object, key });
     }
     let object = match gathered {
         Some(object) => object,
         None => object(us, parts)?,
     };
-    Ok(Frame { object, start })
+    Ok(Frame { object, key })
 }
 
 fn object(us: u64, parts: &[&[u8]]) -> Result<Bytes, Problem> {
