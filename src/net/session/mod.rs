@@ -1,10 +1,29 @@
 //! A connection to a relay that survives: setup, retries, failover, GOAWAY.
+//!
+//! [`Connection`] is a shared handle. One task per connection dials, serves and redials; it ends when the last handle is
+//! dropped or closed. Locks: the registry's is taken alone, or before a connection's own; none is held while awaiting.
 
-use std::{sync::Arc, time::Duration};
+mod backoff;
+mod live;
+mod registry;
+mod shared;
+mod task;
+#[cfg(test)]
+mod tests;
 
-use tokio::sync::watch;
+use std::{
+    sync::{Arc, mpsc as blocking},
+    time::Duration,
+};
 
-use super::{config::{ConnectConfig, Secret}, error::{Error, Result}};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::{shared::Shared, task::Command};
+use super::{
+    config::{ConnectConfig, Secret},
+    error::{Cause, Error, Result},
+};
+use crate::runtime;
 
 /// Publishers share a connection with publishers, subscribers with subscribers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,8 +35,19 @@ pub enum Role {
 /// How much a publisher keeps for subscribers that fall behind or join late, per connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Retention {
+    /// A group that nobody reads or writes for this long is freed, except the newest of a track.
     pub age: Duration,
+    /// Above this, the oldest groups go first.
     pub bytes: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            age: Duration::from_secs(2),
+            bytes: 8 << 20,
+        }
+    }
 }
 
 /// What is agreed with the peer.
@@ -36,7 +66,11 @@ pub struct SessionInfo {
 pub enum State {
     /// Dialling for the first time; the last failure, if there was one.
     Connecting { last: Option<Error> },
-    Connected { info: Arc<SessionInfo>, generation: u64 },
+    /// A session is up. `generation` counts sessions from 1; it also grows when one replaces another without a gap.
+    Connected {
+        info: Arc<SessionInfo>,
+        generation: u64,
+    },
     /// Was connected; why it is not now.
     Reconnecting { last: Error },
     /// Gave up.
@@ -47,6 +81,7 @@ pub enum State {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
     pub rtt: Option<Duration>,
+    /// Congestion window in bytes.
     pub cwnd: Option<u64>,
     pub bytes_sent: u64,
     pub bytes_received: u64,
@@ -56,40 +91,114 @@ pub struct Stats {
     pub packets_lost: u64,
     /// bit/s
     pub estimated_send_rate: Option<u64>,
+    /// Sessions after the first.
     pub reconnects: u64,
+    /// Sessions that came up between other addresses than the one before.
     pub path_changes: u64,
     pub last_error: Option<Error>,
 }
 
-/// A shared handle; dropping the last one closes the connection.
+/// A shared handle; dropping the last one closes the connection at once.
 #[derive(Clone)]
 pub struct Connection {
+    guard: Arc<Guard>,
+    /// Where broadcasts are published to, or arrive; it outlives sessions.
     pub(in crate::net) origin: moq_net::origin::Producer,
+}
+
+/// What the handles of one connection share. The task holds none of it but `shared`.
+struct Guard {
+    key: registry::Key,
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Drop for Guard {
+    /// The task sees its command channel close and ends.
+    fn drop(&mut self) {
+        registry::forget(&self.key);
+    }
 }
 
 impl Connection {
     /// Joins or starts the connection for this configuration. Never blocks and never fails: failures are states.
-    pub fn open(_config: ConnectConfig, _role: Role, _retention: Retention) -> Self {
-        todo!()
+    ///
+    /// Connections with equal configuration, role and retention are one. One that has failed is never joined.
+    pub fn open(config: ConnectConfig, role: Role, retention: Retention) -> Self {
+        let key = registry::Key::new(config, role, retention);
+        let guard = registry::join(key, start);
+        let origin = guard.shared.origin.clone();
+        Self { guard, origin }
     }
 
-    /// The state, and word of every change of it.
+    /// The state, and word of every change of it. The channel closes when the connection is gone.
     pub fn state(&self) -> watch::Receiver<State> {
-        todo!()
+        self.guard.shared.state.subscribe()
     }
 
     /// The newest counters. Never blocks.
     pub fn stats(&self) -> Stats {
-        todo!()
+        self.guard.shared.stats()
     }
 
-    /// The token for the next dial.
-    pub fn set_token(&self, _token: Option<Secret>) {
-        todo!()
+    /// The token for the next dial. A dial that waits for its turn is made at once.
+    pub fn set_token(&self, token: Option<Secret>) {
+        self.guard.shared.set_token(token);
+    }
+
+    /// Dials a second session beside the one that is up and changes over when it is; for a watchdog whose media fell
+    /// silent. Nothing happens while there is no session or another is on its way.
+    pub fn probe(&self) {
+        // A full queue means that one is asked for already.
+        let _ = self.guard.commands.try_send(Command::Probe);
     }
 
     /// Closes after what was queued is delivered, within `limit`; a no-op while others share the connection.
-    pub async fn close(self, _limit: Duration) -> Result<()> {
-        todo!()
+    ///
+    /// Fails with [`Cause::Timeout`] when the limit cut delivery short. Works in any runtime, or none.
+    pub async fn close(self, limit: Duration) -> Result<()> {
+        let Self { guard, origin } = self;
+        drop(origin);
+        let Some(guard) = Arc::into_inner(guard) else {
+            return Ok(());
+        };
+        let (done, finished) = oneshot::channel();
+        if guard
+            .commands
+            .send(Command::Close { limit, done })
+            .await
+            .is_err()
+        {
+            return Ok(());
+        }
+        // The task is gone without an answer only if it had ended already.
+        finished.await.unwrap_or(Ok(()))
+    }
+
+    /// [`Self::close`] for a thread that may wait, inside of a foreign runtime or not: never longer than `limit` and a
+    /// little.
+    pub fn close_blocking(self, limit: Duration) -> Result<()> {
+        const GRACE: Duration = Duration::from_millis(100);
+        let (done, finished) = blocking::sync_channel(1);
+        runtime::handle().spawn(async move {
+            let _ = done.send(self.close(limit).await);
+        });
+        finished.recv_timeout(limit + GRACE).unwrap_or_else(|_| {
+            Err(Error::new(
+                Cause::Timeout,
+                "closing the connection took too long",
+            ))
+        })
+    }
+}
+
+fn start(key: registry::Key) -> Guard {
+    let (commands, receiver) = mpsc::channel(4);
+    let shared = Shared::new(&key);
+    task::spawn(shared.clone(), receiver);
+    Guard {
+        key,
+        shared,
+        commands,
     }
 }
