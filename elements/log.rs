@@ -24,10 +24,16 @@ static SESSION: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
+/// Our relay and its HTTP server.
+pub(crate) static RELAY: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("moqrelay", gst::DebugColorFlags::empty(), Some("MoQ relay"))
+});
+
 /// Registers the categories and sends the logs of the runtime to them.
 pub(crate) fn init() {
     LazyLock::force(&TRANSPORT);
     LazyLock::force(&SESSION);
+    LazyLock::force(&RELAY);
     set_log_sink(&Categories);
 }
 
@@ -52,6 +58,8 @@ impl LogSink for Categories {
     }
 }
 
+const RELAY_TARGETS: [&str; 2] = ["gstmoq::net::relay", "gstmoq::http"];
+
 fn category(target: &str) -> Option<gst::DebugCategory> {
     let root = target.split("::").next().unwrap_or(target);
     match root {
@@ -62,6 +70,13 @@ fn category(target: &str) -> Option<gst::DebugCategory> {
         | "web_transport_quinn"
         | "web_transport_proto" => Some(*TRANSPORT),
         "gstmoq" if target.starts_with("gstmoq::net::transport") => Some(*TRANSPORT),
+        "gstmoq"
+            if RELAY_TARGETS
+                .iter()
+                .any(|prefix| target.starts_with(prefix)) =>
+        {
+            Some(*RELAY)
+        }
         "moq_net" | "gstmoq" => Some(*SESSION),
         _ => None,
     }
@@ -96,6 +111,10 @@ mod tests {
         assert_eq!(
             name("gstmoq::net::session::shared").as_deref(),
             Some("moqsession")
+        );
+        assert_eq!(
+            name("gstmoq::net::relay::session").as_deref(),
+            Some("moqrelay")
         );
         assert_eq!(name("application"), None);
     }
