@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::{
     key_unit,
-    publication::{Publication, TrackId, end_track, shut_down},
+    publication::{Publication, TrackId, end_track},
     settings::{PROPERTIES, Settings, empty_stats},
     stats,
     track::{Event, Track},
@@ -351,7 +351,7 @@ impl MoqSink {
         let _ = pad.set_active(false);
         if let Some(writer) = track.stop() {
             let drain = Duration::from_nanos(self.settings.lock().drain_timeout);
-            end_track(self.publication.connection(), writer, drain, || ());
+            end_track(&self.publication, track.id, writer, drain, || ());
         }
         self.publication.remove(track.id);
         let _ = pad.set_target(None::<&gst::Pad>);
@@ -425,9 +425,9 @@ impl MoqSink {
             .iter()
             .filter_map(|entry| entry.track.stop())
             .collect();
-        if let Some((connection, broadcast, catalog)) = self.publication.stop() {
+        if let Some(remains) = self.publication.stop() {
             let drain = Duration::from_nanos(self.settings.lock().drain_timeout);
-            shut_down(connection, broadcast, catalog, writers, drain, CLOSE_LIMIT);
+            remains.shut_down(writers, drain, CLOSE_LIMIT);
         }
         self.status.reset(&*self.obj());
     }

@@ -70,6 +70,8 @@ struct Entry {
     name: Option<String>,
     rendition: Option<Rendition>,
     ended: bool,
+    /// A track that has ended, for those who come late.
+    parked: Option<TrackWriter>,
 }
 
 impl Publication {
@@ -103,13 +105,30 @@ impl Publication {
         Ok(())
     }
 
-    /// Ends it: retracts the broadcast and hands the connection back, to be drained and closed.
-    pub fn stop(&self) -> Option<(Connection, Broadcast, TrackWriter)> {
+    /// Ends it and hands over what has to be drained and closed.
+    pub fn stop(&self) -> Option<Remains> {
         match std::mem::take(&mut *self.life.lock()) {
             Life::Idle => None,
-            Life::Running(running) => {
-                Some((running.connection, running.broadcast, running.catalog))
-            }
+            Life::Running(running) => Some(Remains {
+                connection: running.connection,
+                broadcast: running.broadcast,
+                catalog: running.catalog,
+                ended: running
+                    .tracks
+                    .into_values()
+                    .filter_map(|entry| entry.parked)
+                    .collect(),
+            }),
+        }
+    }
+
+    /// Keeps the writer of a track that has ended, unless it has begun again or its pad is gone.
+    fn park(&self, id: TrackId, writer: TrackWriter) {
+        if let Life::Running(running) = &mut *self.life.lock()
+            && let Some(entry) = running.tracks.get_mut(&id)
+            && entry.ended
+        {
+            entry.parked = Some(writer);
         }
     }
 
@@ -147,6 +166,10 @@ impl Publication {
         };
         if !running.tracks.is_empty() && running.tracks.values().all(|entry| entry.ended) {
             running.renew()?;
+        }
+        if let Some(entry) = running.tracks.get_mut(&id) {
+            // Its name has to be free.
+            entry.parked = None;
         }
         let name = running.name(id, name, suffix);
         let options = TrackOptions {
@@ -351,46 +374,53 @@ fn create(connection: &Connection, path: &str) -> Result<(Broadcast, TrackWriter
     Ok((broadcast, catalog))
 }
 
-/// Ends a track once its last group is on its way, within `limit`; then calls `done` on a worker of the runtime.
+/// Ends the track of a pad once its last group is on its way, within `limit`; then calls `done` on a worker of the runtime.
 pub(super) fn end_track(
-    connection: Option<Connection>,
+    publication: &Arc<Publication>,
+    id: TrackId,
     mut writer: TrackWriter,
     limit: Duration,
     done: impl FnOnce() + Send + 'static,
 ) {
     writer.finish_group();
+    let publication = publication.clone();
     runtime::handle().spawn(async move {
-        if let Some(connection) = connection {
+        if let Some(connection) = publication.connection() {
             publish::drain(&connection, &[writer.demand()], limit).await;
         }
         writer.finish();
+        publication.park(id, writer);
         done();
     });
 }
 
-/// Ends tracks, broadcast and connection in order; waits no longer than `drain` and `close` and a little.
-pub(super) fn shut_down(
+/// What is left of a publication.
+pub(super) struct Remains {
     connection: Connection,
     broadcast: Broadcast,
     catalog: TrackWriter,
-    mut writers: Vec<TrackWriter>,
-    drain: Duration,
-    close: Duration,
-) {
-    for writer in &mut writers {
-        writer.finish_group();
+    ended: Vec<TrackWriter>,
+}
+
+impl Remains {
+    /// Ends tracks, broadcast and connection in order; waits no longer than `drain` and `close` together.
+    pub fn shut_down(self, mut writers: Vec<TrackWriter>, drain: Duration, close: Duration) {
+        for writer in &mut writers {
+            writer.finish_group();
+        }
+        let (done, finished) = std::sync::mpsc::sync_channel(1);
+        runtime::handle().spawn(async move {
+            let demands: Vec<Demand> = writers.iter().map(TrackWriter::demand).collect();
+            publish::drain(&self.connection, &demands, drain).await;
+            writers.iter_mut().for_each(TrackWriter::finish);
+            self.broadcast.close();
+            // A limit that cuts delivery short was asked for.
+            let _ = self.connection.close(close).await;
+            // Whoever still reads needs the tracks until here.
+            drop((writers, self.ended, self.catalog, self.broadcast));
+            let _ = done.send(());
+        });
+        // The limit ends it; the rest goes on by itself.
+        let _ = finished.recv_timeout(drain + close);
     }
-    let (done, finished) = std::sync::mpsc::sync_channel(1);
-    runtime::handle().spawn(async move {
-        let demands: Vec<Demand> = writers.iter().map(TrackWriter::demand).collect();
-        publish::drain(&connection, &demands, drain).await;
-        writers.into_iter().for_each(TrackWriter::finish);
-        catalog.finish();
-        broadcast.close();
-        drop(broadcast);
-        // A limit that cuts delivery short was asked for.
-        let _ = connection.close(close).await;
-        let _ = done.send(());
-    });
-    let _ = finished.recv_timeout(drain + close);
 }

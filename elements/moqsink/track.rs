@@ -249,7 +249,7 @@ impl Track {
             }
         };
         match writer {
-            Some(writer) => end_track(self.publication.connection(), writer, drain, done),
+            Some(writer) => end_track(&self.publication, self.id, writer, drain, done),
             None => done(),
         }
     }
@@ -351,9 +351,14 @@ impl Track {
         let size = frame.object.len() as u64;
         let written = writer.write(us, frame.object);
         let starts_group = writer.group_frames() == 1;
+        // Nothing more will come into it; readers need not wait for the next packet to know.
+        let single = frame.alone && self.settings.lock().group_duration == 0;
         match written {
             Ok(()) => {
                 self.counters.wrote(starts_group, size);
+                if single {
+                    writer.finish_group();
+                }
                 Ok(())
             }
             // The library's bounds are those of the grouping, so that this is the cache giving up an open group.
@@ -472,6 +477,8 @@ enum Problem {
 struct Frame {
     object: Bytes,
     key: Key,
+    /// It can be a group by itself.
+    alone: bool,
 }
 
 impl Feed {
@@ -491,10 +498,12 @@ impl Feed {
             Some(Stream::Opus(_)) => Ok(Frame {
                 object: object(us, unit.parts)?,
                 key: Key::Idr,
+                alone: true,
             }),
             Some(Stream::H264(_)) if unit.delta => Ok(Frame {
                 object: object(us, unit.parts)?,
                 key: Key::None,
+                alone: false,
             }),
             Some(Stream::H264(stream)) => key_frame(stream, us, unit.parts),
         }
@@ -542,13 +551,21 @@ fn key_frame(stream: &mut H264Stream, us: u64, parts: &[&[u8]]) -> Result<Frame,
     {
         let object = legacy::encode(us, with_sets.iter(), with_sets.total())
             .map_err(|_| Problem::Lost(Lost::NoTimestamp))?;
-        return Ok(Frame { object, key });
+        return Ok(Frame {
+            object,
+            key,
+            alone: false,
+        });
     }
     let object = match gathered {
         Some(object) => object,
         None => object(us, parts)?,
     };
-    Ok(Frame { object, key })
+    Ok(Frame {
+        object,
+        key,
+        alone: false,
+    })
 }
 
 fn object(us: u64, parts: &[&[u8]]) -> Result<Bytes, Problem> {
