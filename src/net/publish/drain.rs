@@ -5,11 +5,11 @@ use tokio::time::{Instant, sleep, timeout};
 use super::track::Demand;
 use crate::net::session::{Connection, State};
 
-/// How often the connection's counters are looked at; the protocol library samples them every 100 ms.
+/// How often the connection's counters are looked at.
 const SAMPLE: Duration = Duration::from_millis(50);
 
-/// How long nothing may have been sent before everything counts as sent. Longer than two samples of the library, and what
-/// was seen to save the tail of 1 MB frames through a saturated relay.
+/// How long nothing may have been sent before everything counts as sent: about what was seen to save the tail of 1 MB frames
+/// through a saturated relay.
 const SETTLED: Duration = Duration::from_millis(250);
 
 /// Bytes that keep-alives and acknowledgements may add while nothing else is sent.
@@ -28,7 +28,6 @@ pub async fn drain(connection: &Connection, tracks: &[Demand], limit: Duration) 
 }
 
 async fn settled(connection: &Connection, tracks: &[Demand]) {
-    // `stats` reports the sample before and asks for the next one.
     let mut sent = connection.stats().bytes_sent;
     let mut since = Instant::now();
     while since.elapsed() < SETTLED && tracks.iter().any(Demand::is_used) {

@@ -79,6 +79,7 @@ fn frames_are_read_in_the_groups_they_were_written_to() {
     assert_eq!(writer.written().groups, 2);
     assert_eq!(writer.written().frames, 4);
     writer.finish();
+    drop(writer);
     within(async {
         let mut seen = Vec::new();
         while let Some(mut group) = subscriber.recv_group().await.expect("clean end") {

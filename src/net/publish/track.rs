@@ -166,9 +166,9 @@ impl TrackWriter {
         self.written
     }
 
-    /// Ends the track. A relay may drop the tail of a track that ends while its last group is under way: [`super::drain`]
-    /// first.
-    pub fn finish(mut self) {
+    /// Ends the track. Those who come later still read its end, as long as the writer lives. A relay may drop the tail of a
+    /// track that ends while its last group is under way: [`super::drain`] first.
+    pub fn finish(&mut self) {
         self.end();
     }
 
@@ -212,17 +212,23 @@ impl Demand {
     }
 }
 
+/// A subscriber that comes back this soon was never gone: relays ask what a track is before they subscribe, and change
+/// over from one session to another.
+const GONE: Duration = Duration::from_millis(100);
+
 /// Follows a track's demand until the track is gone.
 fn watch_demand(demand: track::Demand) -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
     runtime::handle().spawn(async move {
-        loop {
-            if demand.used().await.is_err() {
-                break;
-            }
+        while demand.used().await.is_ok() {
             sender.send_replace(true);
-            if demand.unused().await.is_err() {
-                break;
+            loop {
+                if demand.unused().await.is_err() {
+                    return;
+                }
+                if tokio::time::timeout(GONE, demand.used()).await.is_err() {
+                    break;
+                }
             }
             sender.send_replace(false);
         }
