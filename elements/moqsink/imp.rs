@@ -552,3 +552,11 @@ fn broadcast(settings: &Settings) -> Result<String, Error> {
         )
     })
 }
+
+#[cfg(test)]
+impl MoqSink {
+    /// Groups that fill up sooner than those of the protocol library.
+    pub(super) fn set_limits(&self, limits: Limits) {
+        *self.limits.lock() = limits;
+    }
+}

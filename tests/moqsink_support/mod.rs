@@ -185,7 +185,15 @@ impl Pipeline {
     pub fn new(description: &str) -> Self {
         init();
         let pipeline = gst::parse::launch(description).expect(description);
-        Self(pipeline.downcast().expect("a pipeline"))
+        Self(match pipeline.downcast::<gst::Pipeline>() {
+            Ok(pipeline) => pipeline,
+            // A lone element is not put into one.
+            Err(element) => {
+                let pipeline = gst::Pipeline::new();
+                pipeline.add(&element).expect("added");
+                pipeline
+            }
+        })
     }
 
     pub fn element(&self, name: &str) -> gst::Element {
