@@ -37,9 +37,10 @@ fn a_group_that_never_ends_is_cut_and_the_track_goes_on() {
     .downcast::<gst::Pipeline>()
     .expect("a pipeline");
     let sink: MoqSink = pipeline.by_name("sink").and_downcast().expect("moqsink");
-    let mut limits = Limits::default();
-    limits.frames = 40;
-    sink.imp().set_limits(limits);
+    sink.imp().set_limits(Limits {
+        frames: 40,
+        ..Limits::default()
+    });
     let (asked, ask) = mpsc::channel();
     let pad = sink.static_pad("sink_0").expect("a pad");
     // Answered by nobody: what happens without a key frame is the question.
@@ -50,7 +51,7 @@ fn a_group_that_never_ends_is_cut_and_the_track_goes_on() {
             .is_some_and(|structure| structure.name() == "GstForceKeyUnit");
         if is_request {
             let _ = asked.send(());
-            return gst::PadProbeReturn::Drop;
+            return gst::PadProbeReturn::Handled;
         }
         gst::PadProbeReturn::Ok
     });
