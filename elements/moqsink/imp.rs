@@ -184,7 +184,10 @@ impl ElementImpl for MoqSink {
         gst::trace!(CAT, imp = self, "{transition:?}");
         match transition {
             gst::StateChange::NullToReady => self.check().map_err(|error| self.refuse(&error))?,
-            gst::StateChange::ReadyToPaused => self.start().map_err(|error| self.refuse(&error))?,
+            gst::StateChange::ReadyToPaused => self.start().map_err(|error| {
+                self.stop();
+                self.refuse(&error)
+            })?,
             _ => {}
         }
         let done = self.parent_change_state(transition);
