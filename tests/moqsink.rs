@@ -568,3 +568,23 @@ fn statistics_count_per_pad_and_are_empty_when_stopped() {
         ("application/x-moqsink-stats", 0)
     );
 }
+
+/// A relay that comes back finds the broadcast again, with nothing done by the application.
+#[test]
+fn a_relay_that_comes_back_gets_the_broadcast_again() {
+    let rig = Rig::new();
+    let address = rig.relay.bound()[0];
+    let pipeline = Pipeline::new(&format!(
+        "{LIVE_VIDEO} ! moqsink name=sink url=https://{address}/ tls-disable-verify=true broadcast=a.hang sink_0::track=v"
+    ));
+    pipeline.play();
+    run(rig.first_group("a.hang", "v"));
+    let Rig { relay, peer } = rig;
+    drop(peer);
+    assert!(relay.stop_blocking(Duration::from_secs(1)));
+    drop(relay);
+    pipeline.element_message("moq-disconnected", |_| true);
+    let rig = Rig::at(address);
+    pipeline.element_message("moq-connected", |_| true);
+    run(rig.first_group("a.hang", "v"));
+}

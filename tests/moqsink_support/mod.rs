@@ -70,8 +70,17 @@ impl Frame {
 
 impl Rig {
     pub fn new() -> Self {
+        Self::start(RelayConfig::local())
+    }
+
+    /// Where another relay was.
+    pub fn at(address: std::net::SocketAddr) -> Self {
+        Self::start(RelayConfig::new(vec![address]))
+    }
+
+    fn start(config: RelayConfig) -> Self {
         init();
-        let relay = Relay::start(RelayConfig::local()).expect("a relay");
+        let relay = Relay::start(config).expect("a relay");
         let peer = run(connect(&relay, Wire::WebTransport));
         Self { relay, peer }
     }
