@@ -184,7 +184,10 @@ impl ElementImpl for MoqSink {
         gst::trace!(CAT, imp = self, "{transition:?}");
         match transition {
             gst::StateChange::NullToReady => self.check().map_err(|error| self.refuse(&error))?,
-            gst::StateChange::ReadyToPaused => self.start().map_err(|error| self.refuse(&error))?,
+            gst::StateChange::ReadyToPaused => self.start().map_err(|error| {
+                self.stop();
+                self.refuse(&error)
+            })?,
             _ => {}
         }
         let done = self.parent_change_state(transition);
@@ -551,4 +554,12 @@ fn broadcast(settings: &Settings) -> Result<String, Error> {
             "No broadcast to publish: set broadcast, or ?broadcast= in the URI",
         )
     })
+}
+
+#[cfg(test)]
+impl MoqSink {
+    /// Groups that fill up sooner than those of the protocol library.
+    pub(super) fn set_limits(&self, limits: Limits) {
+        *self.limits.lock() = limits;
+    }
 }

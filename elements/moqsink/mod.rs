@@ -28,6 +28,8 @@ mod pad;
 mod publication;
 mod settings;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod track;
 mod track_sink;

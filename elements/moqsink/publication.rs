@@ -28,6 +28,9 @@ const WHOLE: Duration = Duration::from_secs(2);
 /// How long the newest catalog but one is kept.
 const CATALOG_AGE: Duration = Duration::from_secs(5);
 
+/// How long the end of a track may take to be told: some versions do not tell it at all.
+const END: Duration = Duration::from_millis(150);
+
 pub(super) type TrackId = u64;
 
 /// A catalog entry.
@@ -389,6 +392,7 @@ pub(super) fn end_track(
             publish::drain(&connection, &[writer.demand()], limit).await;
         }
         writer.finish();
+        publish::ends_told(&[writer.demand()], limit.min(END)).await;
         publication.park(id, writer);
         done();
     });
@@ -403,7 +407,7 @@ pub(super) struct Remains {
 }
 
 impl Remains {
-    /// Ends tracks, broadcast and connection in order; waits no longer than `drain` and `close` together.
+    /// Ends tracks, broadcast and connection in order; waits no longer than `drain`, [`END`] and `close` together.
     pub fn shut_down(self, mut writers: Vec<TrackWriter>, drain: Duration, close: Duration) {
         for writer in &mut writers {
             writer.finish_group();
@@ -413,6 +417,7 @@ impl Remains {
             let demands: Vec<Demand> = writers.iter().map(TrackWriter::demand).collect();
             publish::drain(&self.connection, &demands, drain).await;
             writers.iter_mut().for_each(TrackWriter::finish);
+            publish::ends_told(&demands, drain.min(END)).await;
             self.broadcast.close();
             // A limit that cuts delivery short was asked for.
             let _ = self.connection.close(close).await;
@@ -421,6 +426,6 @@ impl Remains {
             let _ = done.send(());
         });
         // The limit ends it; the rest goes on by itself.
-        let _ = finished.recv_timeout(drain + close);
+        let _ = finished.recv_timeout(drain + drain.min(END) + close);
     }
 }

@@ -70,8 +70,17 @@ impl Frame {
 
 impl Rig {
     pub fn new() -> Self {
+        Self::start(RelayConfig::local())
+    }
+
+    /// Where another relay was.
+    pub fn at(address: std::net::SocketAddr) -> Self {
+        Self::start(RelayConfig::new(vec![address]))
+    }
+
+    fn start(config: RelayConfig) -> Self {
         init();
-        let relay = Relay::start(RelayConfig::local()).expect("a relay");
+        let relay = Relay::start(config).expect("a relay");
         let peer = run(connect(&relay, Wire::WebTransport));
         Self { relay, peer }
     }
@@ -185,7 +194,15 @@ impl Pipeline {
     pub fn new(description: &str) -> Self {
         init();
         let pipeline = gst::parse::launch(description).expect(description);
-        Self(pipeline.downcast().expect("a pipeline"))
+        Self(match pipeline.downcast::<gst::Pipeline>() {
+            Ok(pipeline) => pipeline,
+            // A lone element is not put into one.
+            Err(element) => {
+                let pipeline = gst::Pipeline::new();
+                pipeline.add(&element).expect("added");
+                pipeline
+            }
+        })
     }
 
     pub fn element(&self, name: &str) -> gst::Element {

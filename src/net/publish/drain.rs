@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::track::Demand;
-use crate::net::session::{Connection, State};
+use crate::net::session::Connection;
 
 /// How often the connection's counters are looked at.
 const SAMPLE: Duration = Duration::from_millis(50);
@@ -19,8 +19,8 @@ const NOISE: u64 = 1024;
 /// or no session is up. Call it between the end of the last group and the end of the track: a relay cancels its
 /// subscription when the track ends, also one whose last group is still under way.
 pub async fn drain(connection: &Connection, tracks: &[Demand], limit: Duration) {
-    let connected = matches!(*connection.state().borrow(), State::Connected { .. });
-    if !connected || !tracks.iter().any(Demand::is_used) {
+    // Without a session nobody subscribes, so that the state of the connection need not be asked.
+    if !tracks.iter().any(Demand::is_used) {
         return;
     }
     // The limit ends it, as intended.
@@ -38,4 +38,15 @@ async fn settled(connection: &Connection, tracks: &[Demand]) {
             since = Instant::now();
         }
     }
+}
+
+/// Waits, within `limit`, until those who subscribed to tracks that were finished have been told of the end.
+pub async fn ends_told(tracks: &[Demand], limit: Duration) {
+    let told = async {
+        for track in tracks {
+            track.unused().await;
+        }
+    };
+    // The limit ends it, as intended.
+    let _ = timeout(limit, told).await;
 }

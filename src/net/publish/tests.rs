@@ -134,6 +134,7 @@ fn demand_follows_subscribers_and_ends_with_the_track() {
     assert!(demand.is_used());
     drop(consumer);
     assert_eq!(within(demand.changed()), Some(false));
+    assert!(!demand.is_used());
     drop(writer);
     assert_eq!(within(demand.changed()), None);
 }

@@ -200,9 +200,16 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// Whether somebody subscribes right now.
+    /// Whether somebody subscribes right now, or did a moment ago: a relay that has just asked what the track is is about to.
     pub fn is_used(&self) -> bool {
-        self.track.is_used()
+        self.track.is_used() || *self.watch.borrow()
+    }
+
+    /// Waits until nobody subscribes, or the track is gone.
+    pub async fn unused(&self) {
+        // An error is the track's end.
+        let _ = self.watch.clone().wait_for(|used| !used).await;
+        let _ = self.track.unused().await;
     }
 
     /// Waits for the next change and returns it; `None` once the track is gone.
@@ -220,13 +227,12 @@ const GONE: Duration = Duration::from_millis(100);
 fn watch_demand(demand: track::Demand) -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
     runtime::handle().spawn(async move {
-        while demand.used().await.is_ok() {
+        let mut open = true;
+        while open && demand.used().await.is_ok() {
             sender.send_replace(true);
             loop {
-                if demand.unused().await.is_err() {
-                    return;
-                }
-                if tokio::time::timeout(GONE, demand.used()).await.is_err() {
+                open = demand.unused().await.is_ok();
+                if !open || tokio::time::timeout(GONE, demand.used()).await.is_err() {
                     break;
                 }
             }
