@@ -89,6 +89,8 @@ async fn run(matches: &ArgMatches) -> Result<(), String> {
         ..Settings::default()
     };
     let proxy = Proxy::start(listen, target, settings).map_err(|error| start_failed(&error))?;
+    // Before the address is out: who reads it may interrupt at once.
+    let signals = Signals::new().map_err(|error| format!("cannot listen for Ctrl-C: {error}"))?;
     say(&format!(
         "listening on {}, target {target}, seed {seed}",
         proxy.addr()
@@ -96,7 +98,7 @@ async fn run(matches: &ArgMatches) -> Result<(), String> {
 
     let every = matches.get_one::<Duration>("stats-interval").copied();
     tokio::select! {
-        () = end(matches.get_one::<Duration>("duration").copied()) => {}
+        () = end(signals, matches.get_one::<Duration>("duration").copied()) => {}
         // Nobody reads what is said: an end as good as any.
         _ = report(&proxy, every) => {}
     }
@@ -150,7 +152,7 @@ fn resolve(target: &str, listen: SocketAddr) -> Result<SocketAddr, String> {
 }
 
 /// Returns after `duration`, or when the user or the system asks for an end.
-async fn end(duration: Option<Duration>) {
+async fn end(mut signals: Signals, duration: Option<Duration>) {
     let timer = async {
         match duration {
             Some(duration) => sleep(duration).await,
@@ -159,25 +161,47 @@ async fn end(duration: Option<Duration>) {
     };
     tokio::select! {
         () = timer => {}
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated() => {}
+        () = signals.next() => {}
     }
+}
+
+/// What asks for an end. From its making on, signals no longer kill the process.
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut signal) => {
-            signal.recv().await;
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-        Err(_) => std::future::pending().await,
     }
 }
 
-#[cfg(not(unix))]
-async fn terminated() {
-    std::future::pending().await
+#[cfg(windows)]
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    async fn next(&mut self) {
+        self.0.recv().await;
+    }
 }
 
 /// Says the counters each `every`; returns when they cannot be written.
