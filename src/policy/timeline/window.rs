@@ -105,3 +105,40 @@ impl Window {
         Some(tops[rank].saturating_sub(min))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::MILLISECOND as MS;
+
+    #[test]
+    fn an_outage_longer_than_the_window_does_not_raise_the_minimum() {
+        let mut window = Window::new(10 * SECOND);
+        (0..500).for_each(|n| window.push(5 * MS, n * 20 * MS));
+        let back = 10 * SECOND + 15 * SECOND;
+        window.push(15 * SECOND, back);
+        assert_eq!(window.min(), Some(5 * MS));
+    }
+
+    #[test]
+    fn samples_leave_the_window_in_time_and_memory_is_bounded() {
+        let mut window = Window::new(10 * SECOND);
+        window.push(MS, 0);
+        for n in 1..=100_000 {
+            window.push(5 * MS, n * MS);
+            let expected = if n < 10_000 { MS } else { 5 * MS };
+            assert_eq!(window.min(), Some(expected), "{n}");
+            assert!(window.buckets.len() <= BUCKETS as usize);
+        }
+    }
+
+    #[test]
+    fn the_spread_leaves_out_the_rarest() {
+        let mut window = Window::new(10 * SECOND);
+        for n in 0..100 {
+            let sample = if n == 50 { SECOND } else { n % 2 * 30 * MS };
+            window.push(sample, n * 50 * MS);
+        }
+        assert_eq!(window.spread(), Some(30 * MS));
+    }
+}
