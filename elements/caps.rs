@@ -130,14 +130,12 @@ impl Stream {
         }
     }
 
-    /// A track can go on from `self` to `next` with a new entry in the catalog.
+    /// A track can go on from `self` to `next` with a new entry in the catalog: the codec is the same.
     pub fn can_become(&self, next: &Self) -> bool {
-        match (self, next) {
-            // The framing belongs to the codec string, and players choose their decoder by it.
-            (Self::H264(a), Self::H264(b)) => a.description.is_some() == b.description.is_some(),
-            (Self::Opus(_), Self::Opus(_)) => true,
-            _ => false,
-        }
+        matches!(
+            (self, next),
+            (Self::H264(_), Self::H264(_)) | (Self::Opus(_), Self::Opus(_))
+        )
     }
 }
 

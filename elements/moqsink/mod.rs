@@ -1,3 +1,85 @@
-pub(crate) fn register(_plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
-    Ok(())
+/*
+ * SECTION:element-moqsink
+ *
+ * Publishes encoded media as a Media over QUIC broadcast. The page is docs/elements/moqsink.md.
+ *
+ * |[
+ * gst-launch-1.0 -e videotestsrc is-live=true ! x264enc tune=zerolatency key-int-max=60 ! h264parse !
+ *   moqsink url=https://relay.example/ broadcast=camera.hang
+ * ]|
+ */
+//! `moqsink`: a bin with one private sink per track.
+//!
+//! | File | What it is about |
+//! |---|---|
+//! | `imp` | the bin: pads, states, end of stream, events of the runtime |
+//! | `settings` | properties of the element |
+//! | `pad` | the request pad and its properties |
+//! | `track_sink` | the private sink: pacing, caps, segments, buffers |
+//! | `track` | access units → groups of one track |
+//! | `publication` | broadcast, catalog, announcement: what the tracks have in common |
+//! | `timeline` | running time → media time |
+//! | `key_unit` | asking the encoder for a key frame |
+//! | `stats` | the `stats` structure |
+
+mod imp;
+mod key_unit;
+mod pad;
+mod publication;
+mod settings;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod track;
+mod track_sink;
+
+use gst::{glib, prelude::*};
+
+glib::wrapper! {
+    pub struct MoqSink(ObjectSubclass<imp::MoqSink>)
+        @extends gst::Bin, gst::Element, gst::Object,
+        @implements gst::ChildProxy;
+}
+
+glib::wrapper! {
+    pub struct MoqSinkPad(ObjectSubclass<pad::MoqSinkPad>)
+        @extends gst::GhostPad, gst::ProxyPad, gst::Pad, gst::Object;
+}
+
+glib::wrapper! {
+    pub struct MoqTrackSink(ObjectSubclass<track_sink::MoqTrackSink>)
+        @extends gst_base::BaseSink, gst::Element, gst::Object;
+}
+
+/// Where the track of a pad is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstMoqSinkTrackStatus")]
+#[repr(i32)]
+pub enum MoqSinkTrackStatus {
+    #[default]
+    #[enum_value(name = "Nothing known of the stream yet", nick = "pending")]
+    Pending,
+    #[enum_value(name = "Waits for the first key frame", nick = "waiting")]
+    Waiting,
+    #[enum_value(name = "In the catalog and written", nick = "publishing")]
+    Publishing,
+    #[enum_value(name = "End of stream", nick = "ended")]
+    Ended,
+    #[enum_value(
+        name = "Cannot be published, see track-error; the other tracks go on",
+        nick = "failed"
+    )]
+    Failed,
+}
+
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    MoqSinkPad::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    MoqSinkTrackStatus::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    gst::Element::register(
+        Some(plugin),
+        "moqsink",
+        gst::Rank::NONE,
+        MoqSink::static_type(),
+    )
 }

@@ -182,8 +182,8 @@ fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event
                 event,
             )
         })
-        .event_function(|pad, parent, event| super::imp::src_pad_event(pad, parent, event))
-        .query_function(|pad, parent, query| super::imp::src_pad_query(pad, parent, query))
+        .event_function(super::imp::src_pad_event)
+        .query_function(super::imp::src_pad_query)
         .build();
     let linked = Arc::downgrade(demand);
     pad.connect_linked(move |_, _| set_linked(&linked, true));

@@ -57,7 +57,7 @@ impl Publisher {
         let pipeline = Pipeline::launch(&format!(
             "videotestsrc is-live=true pattern=ball ! video/x-raw,width=640,height=360,framerate=30/1 ! {encoder} ! h264parse ! \
              video/x-h264,alignment=au,stream-format=byte-stream ! appsink name=video sync=false \
-             audiotestsrc is-live=true ! audio/x-raw,rate=48000,channels=2 ! opusenc ! appsink name=audio sync=false"
+             audiotestsrc is-live=true wave=white-noise ! audio/x-raw,rate=48000,channels=2 ! opusenc ! appsink name=audio sync=false"
         ));
         let mut catalog = broadcast
             .track(hang::TRACK, options(100))

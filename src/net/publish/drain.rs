@@ -3,13 +3,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::track::Demand;
-use crate::net::session::{Connection, State};
+use crate::net::session::Connection;
 
-/// How often the connection's counters are looked at; the protocol library samples them every 100 ms.
+/// How often the connection's counters are looked at.
 const SAMPLE: Duration = Duration::from_millis(50);
 
-/// How long nothing may have been sent before everything counts as sent. Longer than two samples of the library, and what
-/// was seen to save the tail of 1 MB frames through a saturated relay.
+/// How long nothing may have been sent before everything counts as sent: about what was seen to save the tail of 1 MB frames
+/// through a saturated relay.
 const SETTLED: Duration = Duration::from_millis(250);
 
 /// Bytes that keep-alives and acknowledgements may add while nothing else is sent.
@@ -19,8 +19,8 @@ const NOISE: u64 = 1024;
 /// or no session is up. Call it between the end of the last group and the end of the track: a relay cancels its
 /// subscription when the track ends, also one whose last group is still under way.
 pub async fn drain(connection: &Connection, tracks: &[Demand], limit: Duration) {
-    let connected = matches!(*connection.state().borrow(), State::Connected { .. });
-    if !connected || !tracks.iter().any(Demand::is_used) {
+    // Without a session nobody subscribes, so that the state of the connection need not be asked.
+    if !tracks.iter().any(Demand::is_used) {
         return;
     }
     // The limit ends it, as intended.
@@ -28,7 +28,6 @@ pub async fn drain(connection: &Connection, tracks: &[Demand], limit: Duration) 
 }
 
 async fn settled(connection: &Connection, tracks: &[Demand]) {
-    // `stats` reports the sample before and asks for the next one.
     let mut sent = connection.stats().bytes_sent;
     let mut since = Instant::now();
     while since.elapsed() < SETTLED && tracks.iter().any(Demand::is_used) {
@@ -39,4 +38,15 @@ async fn settled(connection: &Connection, tracks: &[Demand]) {
             since = Instant::now();
         }
     }
+}
+
+/// Waits, within `limit`, until those who subscribed to tracks that were finished have been told of the end.
+pub async fn ends_told(tracks: &[Demand], limit: Duration) {
+    let told = async {
+        for track in tracks {
+            track.unused().await;
+        }
+    };
+    // The limit ends it, as intended.
+    let _ = timeout(limit, told).await;
 }

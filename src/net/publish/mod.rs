@@ -9,7 +9,7 @@ mod drain;
 mod track;
 
 pub use broadcast::{Broadcast, CATALOG_PRIORITY};
-pub use drain::drain;
+pub use drain::{drain, ends_told};
 pub use track::{Demand, TrackOptions, TrackWriter, WriteError, Written};
 
 #[cfg(test)]

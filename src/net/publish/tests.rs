@@ -79,6 +79,7 @@ fn frames_are_read_in_the_groups_they_were_written_to() {
     assert_eq!(writer.written().groups, 2);
     assert_eq!(writer.written().frames, 4);
     writer.finish();
+    drop(writer);
     within(async {
         let mut seen = Vec::new();
         while let Some(mut group) = subscriber.recv_group().await.expect("clean end") {
@@ -133,6 +134,7 @@ fn demand_follows_subscribers_and_ends_with_the_track() {
     assert!(demand.is_used());
     drop(consumer);
     assert_eq!(within(demand.changed()), Some(false));
+    assert!(!demand.is_used());
     drop(writer);
     assert_eq!(within(demand.changed()), None);
 }

@@ -166,9 +166,9 @@ impl TrackWriter {
         self.written
     }
 
-    /// Ends the track. A relay may drop the tail of a track that ends while its last group is under way: [`super::drain`]
-    /// first.
-    pub fn finish(mut self) {
+    /// Ends the track. Those who come later still read its end, as long as the writer lives. A relay may drop the tail of a
+    /// track that ends while its last group is under way: [`super::drain`] first.
+    pub fn finish(&mut self) {
         self.end();
     }
 
@@ -200,9 +200,16 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// Whether somebody subscribes right now.
+    /// Whether somebody subscribes right now, or did a moment ago: a relay that has just asked what the track is is about to.
     pub fn is_used(&self) -> bool {
-        self.track.is_used()
+        self.track.is_used() || *self.watch.borrow()
+    }
+
+    /// Waits until nobody subscribes, or the track is gone.
+    pub async fn unused(&self) {
+        // An error is the track's end.
+        let _ = self.watch.clone().wait_for(|used| !used).await;
+        let _ = self.track.unused().await;
     }
 
     /// Waits for the next change and returns it; `None` once the track is gone.
@@ -212,17 +219,22 @@ impl Demand {
     }
 }
 
+/// A subscriber that comes back this soon was never gone: relays ask what a track is before they subscribe, and change
+/// over from one session to another.
+const GONE: Duration = Duration::from_millis(100);
+
 /// Follows a track's demand until the track is gone.
 fn watch_demand(demand: track::Demand) -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
     runtime::handle().spawn(async move {
-        loop {
-            if demand.used().await.is_err() {
-                break;
-            }
+        let mut open = true;
+        while open && demand.used().await.is_ok() {
             sender.send_replace(true);
-            if demand.unused().await.is_err() {
-                break;
+            loop {
+                open = demand.unused().await.is_ok();
+                if !open || tokio::time::timeout(GONE, demand.used()).await.is_err() {
+                    break;
+                }
             }
             sender.send_replace(false);
         }

@@ -3,7 +3,6 @@
 //! [`Connection`] is a shared handle. One task per connection dials, serves and redials; it ends when the last handle is
 //! dropped or closed. Locks: the registry's is taken alone, or before a connection's own; none is held while awaiting.
 
-mod backoff;
 mod live;
 mod registry;
 mod shared;

@@ -15,7 +15,6 @@ use tokio::{
 use url::Url;
 
 use super::{
-    backoff::Backoff,
     live::{self, Live},
     shared::Shared,
 };
@@ -24,9 +23,13 @@ use crate::{
         error::{Cause, Error, Result},
         transport,
     },
+    policy::retry::Backoff,
     runtime,
 };
 
+/// The waits between dials.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(5);
 /// A session that lived this long was a real one: the next loss is retried at once.
 const STEADY: Duration = Duration::from_secs(5);
 /// Between dials of a successor, while the old session still serves.
@@ -50,7 +53,7 @@ pub fn spawn(shared: Arc<Shared>, commands: mpsc::Receiver<Command>) {
         opened: Instant::now(),
         shared,
         commands,
-        backoff: Backoff::default(),
+        backoff: Backoff::new(FIRST_RETRY, LAST_RETRY, fastrand::Rng::new()),
         generation: 0,
         established: false,
         redirect: None,
@@ -174,7 +177,7 @@ impl Task {
                     self.shared.note(&error);
                     self.redirect = redirect(goaway.uri(), &live.url);
                     let wait = match live.since.elapsed() < STEADY {
-                        true => self.backoff.next(fastrand::f64()),
+                        true => self.backoff.next_delay(),
                         false => Duration::ZERO,
                     };
                     successor.get_or_insert_with(|| self.successor(wait));
@@ -295,7 +298,7 @@ impl Attempt<'_> {
 
     /// The back-off, cut short by the deadline or a new token.
     async fn pause(&self, backoff: &mut Backoff) {
-        let until = Instant::now() + backoff.next(fastrand::f64());
+        let until = Instant::now() + backoff.next_delay();
         let until = self.deadline.map_or(until, |deadline| until.min(deadline));
         tokio::select! {
             () = sleep_until(until) => {}

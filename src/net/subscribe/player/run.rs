@@ -1,5 +1,4 @@
-//! Plays one broadcast: finds it, follows its catalog, subscribes to the tracks that are wanted and fills their queues, through
-//! reconnects and restarts of the publisher, until it ends.
+//! The player's task: one announcement of the broadcast after the other.
 
 use std::{
     collections::BTreeMap,
@@ -14,23 +13,22 @@ use tokio::{
     time::sleep_until,
 };
 
-use super::{
-    catalog::CatalogFollower,
-    engine::{self, Engine, Queue, TrackStats},
-    reader::{BroadcastReader, Discovery},
-    track::{self, Arrival, Reading},
-};
+use super::{Command, PlayerConfig, PlayerEvent, PlayerStats, RunningClock};
 use crate::{
     media::catalog::Catalog,
     net::{
         error::{Cause, Error},
         session::{Connection, State},
+        subscribe::{
+            catalog::CatalogFollower,
+            engine::{self, Engine, Queue},
+            queue::Item,
+            reader::{BroadcastReader, Discovery},
+            track::{self, Arrival, Reading},
+        },
     },
-    policy::{Nanos, timeline::TrackId},
-    runtime,
+    policy::{Nanos, retry::Backoff, timeline::TrackId},
 };
-
-pub use super::engine::Start;
 
 /// Frames on their way from the readers to the engine.
 const ARRIVALS: usize = 1024;
@@ -38,142 +36,9 @@ const ARRIVALS: usize = 1024;
 /// A retracted broadcast of a version that does not signal the end of a track counts as ended after this long.
 const SILENCE_IS_END: Duration = Duration::from_secs(30);
 
-/// The pipeline's running time.
-pub trait RunningClock: Send + Sync {
-    /// ns; `None` while the pipeline does not play.
-    fn now(&self) -> Option<Nanos>;
-}
-
-/// What a player is made from.
-#[derive(Debug, Clone)]
-pub struct PlayerConfig {
-    pub broadcast: String,
-    pub latency: Nanos,
-    /// How old a group may get before the network gives up on it; `None` follows the latency.
-    pub max_age: Option<Duration>,
-    pub start: Start,
-    /// How long the broadcast may be absent; zero = for ever.
-    pub broadcast_timeout: Duration,
-}
-
-/// What a player tells. Sent from the runtime: the receiver must not block.
-#[derive(Debug, Clone)]
-pub enum PlayerEvent {
-    /// Waiting for the broadcast to be announced.
-    Searching,
-    /// The catalog, at first and at every change.
-    Catalog(Arc<Catalog>),
-    /// The broadcast or the connection to it went away; it is waited for.
-    Lost(Error),
-    /// The publisher ended it.
-    Ended,
-    /// Something cannot be used; the rest goes on.
-    Warning(Error),
-    /// It cannot go on.
-    Failed(Error),
-}
-
-/// Counters by track name.
-pub type PlayerStats = BTreeMap<String, TrackStats>;
-
-enum Command {
-    Enable { name: String, queue: Queue },
-    Disable { name: String },
-    Playing(bool),
-    Latency(Nanos),
-    MaxAge(Option<Duration>),
-}
-
-/// A handle; dropping it stops playing.
-pub struct Player {
-    commands: mpsc::UnboundedSender<Command>,
-    stats: Arc<Mutex<PlayerStats>>,
-    task: AbortHandle,
-}
-
-impl Player {
-    /// Starts in the background, paused.
-    pub fn start(
-        connection: Connection,
-        config: PlayerConfig,
-        clock: Arc<dyn RunningClock>,
-        events: impl Fn(PlayerEvent) + Send + Sync + 'static,
-    ) -> Self {
-        // Commands come from the application, a few per state change.
-        let (commands, received) = mpsc::unbounded_channel();
-        let stats = Arc::<Mutex<PlayerStats>>::default();
-        let events: Arc<dyn Fn(PlayerEvent) + Send + Sync> = Arc::new(events);
-        let run = Run::new(
-            connection,
-            config,
-            clock,
-            events.clone(),
-            received,
-            stats.clone(),
-        );
-        let task = runtime::handle().spawn(run.run());
-        let handle = task.abort_handle();
-        runtime::handle().spawn(async move {
-            if let Err(err) = task.await
-                && err.is_panic()
-            {
-                events(PlayerEvent::Failed(Error::new(
-                    Cause::Codec,
-                    "the player failed unexpectedly; please report this",
-                )));
-            }
-        });
-        Self {
-            commands,
-            stats,
-            task: handle,
-        }
-    }
-
-    /// Subscribes to a track of the catalog and plays it into this queue.
-    pub fn enable(&self, name: &str, queue: Queue) {
-        self.send(Command::Enable {
-            name: name.to_owned(),
-            queue,
-        });
-    }
-
-    /// Ends the subscription.
-    pub fn disable(&self, name: &str) {
-        self.send(Command::Disable {
-            name: name.to_owned(),
-        });
-    }
-
-    /// While not playing nothing is subscribed but the catalog; playing starts at the live edge.
-    pub fn set_playing(&self, playing: bool) {
-        self.send(Command::Playing(playing));
-    }
-
-    pub fn set_latency(&self, latency: Nanos) {
-        self.send(Command::Latency(latency));
-    }
-
-    pub fn set_max_age(&self, max_age: Option<Duration>) {
-        self.send(Command::MaxAge(max_age));
-    }
-
-    /// At most 100 ms old.
-    pub fn stats(&self) -> PlayerStats {
-        self.stats.lock().clone()
-    }
-
-    fn send(&self, command: Command) {
-        // Fails only when the player has ended, and then there is nothing to command.
-        let _ = self.commands.send(command);
-    }
-}
-
-impl Drop for Player {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
+/// The watchdog's waits between two second connections.
+const PROBE_AGAIN: Duration = Duration::from_secs(1);
+const PROBE_AGAIN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Why playing one announcement of a broadcast stopped.
 enum Outcome {
@@ -188,7 +53,7 @@ struct Wanted {
     reader: Option<AbortHandle>,
 }
 
-struct Run {
+pub(super) struct Run {
     connection: Connection,
     config: PlayerConfig,
     clock: Arc<dyn RunningClock>,
@@ -208,11 +73,14 @@ struct Run {
     catalog: Option<Arc<Catalog>>,
     /// When media last came, for the watchdog.
     heard: Instant,
-    probed: Option<Instant>,
+    /// Whether any came since the broadcast was found.
+    heard_any: bool,
+    /// When the watchdog last asked for a second connection, and how long it waits before it asks again.
+    probed: Option<(Instant, Duration)>,
 }
 
 impl Run {
-    fn new(
+    pub(super) fn new(
         connection: Connection,
         config: PlayerConfig,
         clock: Arc<dyn RunningClock>,
@@ -237,6 +105,7 @@ impl Run {
             arrivals: mpsc::channel(ARRIVALS),
             catalog: None,
             heard: Instant::now(),
+            heard_any: false,
             probed: None,
         }
     }
@@ -245,11 +114,17 @@ impl Run {
         (self.events)(event);
     }
 
-    async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let discovery = Discovery::new(&self.connection, &self.config.broadcast);
         let mut absent_since = Instant::now();
         // Set once a broadcast that could not say that it ends was retracted.
         let mut silent_end = None;
+        // A relay that announces what it cannot serve is not asked without end.
+        let mut retry = Backoff::new(
+            Duration::from_millis(20),
+            Duration::from_secs(2),
+            fastrand::Rng::new(),
+        );
         loop {
             self.tell(PlayerEvent::Searching);
             let deadline = self
@@ -266,12 +141,18 @@ impl Run {
                 Found::TimedOut => return self.tell(PlayerEvent::Failed(self.absent_error())),
                 Found::Stopped => return,
             };
+            self.heard_any = false;
             match self.play(broadcast).await {
                 Outcome::Ended => return self.end(),
                 Outcome::Stopped => return,
                 Outcome::Lost(err) => self.tell(PlayerEvent::Lost(err)),
             }
             self.stop_readers();
+            if self.heard_any {
+                retry.reset();
+            } else if !self.pause(retry.next_delay()).await {
+                return;
+            }
             absent_since = Instant::now();
             silent_end = self
                 .cannot_say_end()
@@ -306,9 +187,23 @@ impl Run {
 
     fn end(&mut self) {
         for wanted in self.wanted.values() {
-            wanted.queue.push(super::Item::Eos);
+            wanted.queue.push(Item::Eos);
         }
         self.tell(PlayerEvent::Ended);
+    }
+
+    /// Waits while commands go on; false when the player is to stop.
+    async fn pause(&mut self, delay: Duration) -> bool {
+        let end = Some(Instant::now() + delay);
+        loop {
+            tokio::select! {
+                () = at(end) => return true,
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command, None),
+                    None => return false,
+                },
+            }
+        }
     }
 
     /// Waits for the broadcast while commands go on.
@@ -334,6 +229,7 @@ impl Run {
     async fn play(&mut self, broadcast: BroadcastReader) -> Outcome {
         self.arrivals = mpsc::channel(ARRIVALS);
         self.engine.rejoin();
+        self.catalog = None;
         let mut catalog = match CatalogFollower::subscribe(&broadcast).await {
             Ok(catalog) => Some(catalog),
             Err(err) => return Outcome::Lost(err),
@@ -410,12 +306,16 @@ impl Run {
         if Instant::now() < due {
             return Some(due);
         }
-        let again = Duration::from_secs(1);
-        if self.probed.is_none_or(|probed| probed.elapsed() >= again) {
-            self.probed = Some(Instant::now());
-            self.connection.probe();
+        let (asked, wait) = self.probed.unwrap_or((due, Duration::ZERO));
+        let again = asked + wait;
+        if Instant::now() < again {
+            return Some(again);
         }
-        Some(Instant::now() + again)
+        // A publisher that is silent for long is no reason to dial for ever.
+        let wait = (wait * 2).clamp(PROBE_AGAIN, PROBE_AGAIN_LIMIT);
+        self.probed = Some((Instant::now(), wait));
+        self.connection.probe();
+        Some(Instant::now() + wait)
     }
 
     fn publish_stats(&mut self) {
@@ -547,6 +447,10 @@ impl Run {
 
     fn arrived(&mut self, id: TrackId, arrival: Arrival) -> Option<Outcome> {
         self.heard = Instant::now();
+        if matches!(arrival, Arrival::Frame { .. }) {
+            self.heard_any = true;
+            self.probed = None;
+        }
         match arrival {
             Arrival::GroupStarted { seq } => self.engine.group_started(id, seq),
             Arrival::Frame { seq, payload, now } => {
@@ -581,7 +485,7 @@ enum Found {
     Stopped,
 }
 
-/// Older groups than this cannot be presented in time; one more second lets a slow start run in.
+/// Older groups than this cannot be presented in time; so that the network need not carry them.
 fn max_age(config: &PlayerConfig) -> Duration {
     config
         .max_age

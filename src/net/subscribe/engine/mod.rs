@@ -3,24 +3,25 @@
 //! Frames come in as they arrive from the network and go out, in decode order, into the queue of their pad. Until the timeline
 //! has settled they are held; then the segment opens at the live edge.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+mod track;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::queue::{Frame, Item, TrackQueue};
+pub use self::track::TrackStats;
+use self::track::{Ready, Track, Unit};
+use super::queue::{Item, TrackQueue};
 use crate::{
     media::{
         catalog::{Catalog, Rendition},
-        container::{self, ContainerError},
-        h264, opus,
+        container::ContainerError,
     },
     policy::{
-        MILLISECOND, Nanos, SECOND,
-        dts::Dts,
-        reorder::{self, Dropped, Reorder},
+        MILLISECOND, Nanos, SECOND, reorder,
         timeline::{self, Event, Phase, Timeline, TrackId},
     },
 };
@@ -36,62 +37,6 @@ pub enum Start {
 }
 
 pub(super) type Queue = Arc<TrackQueue<Arc<Rendition>>>;
-
-/// Counters of one track.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TrackStats {
-    pub groups: u64,
-    pub frames: u64,
-    pub bytes: u64,
-    /// Frames that came after the time at which they were to be presented.
-    pub late_frames: u64,
-    pub malformed_frames: u64,
-    pub dropped: Dropped,
-    /// How far behind the timeline this track's best frames are.
-    pub delay: Nanos,
-    pub jitter: Nanos,
-}
-
-/// Media time and payload of one access unit or packet.
-struct Unit {
-    media_us: u64,
-    payload: Bytes,
-}
-
-/// A unit that may be pushed as soon as the timeline is known.
-struct Ready {
-    unit: Unit,
-    media: Nanos,
-    discont: bool,
-    key: bool,
-}
-
-struct Track {
-    rendition: Arc<Rendition>,
-    queue: Queue,
-    format: Option<container::Format>,
-    reorder: Reorder<Unit>,
-    /// Place of the next frame in each group that is being read. Markers have no place.
-    places: BTreeMap<u64, u64>,
-    dts: Option<Dts>,
-    /// Knows the reorder depth: from the description, or from the first key frame's parameter sets.
-    dts_known: bool,
-    held: VecDeque<Ready>,
-    /// With [`Start::NextGroup`]: the group that was under way when this track was joined.
-    skipping: Option<u64>,
-    joined_group: bool,
-    /// The segment in which this track presents; none until it is joined.
-    edge: Option<Nanos>,
-    /// Running time up to which frames were pushed.
-    pushed_until: Option<Nanos>,
-    last_media: Option<Nanos>,
-    interval: Option<Nanos>,
-    rejoined: bool,
-    discont: bool,
-    finished: bool,
-    ended: bool,
-    stats: TrackStats,
-}
 
 /// The playout of one broadcast.
 pub struct Engine {
@@ -445,161 +390,6 @@ impl Engine {
     }
 }
 
-impl Track {
-    fn new(rendition: Arc<Rendition>, queue: Queue) -> Self {
-        let mut track = Self {
-            format: None,
-            reorder: Reorder::new(reorder_config(&rendition)),
-            places: BTreeMap::new(),
-            rendition: rendition.clone(),
-            queue,
-            dts: None,
-            dts_known: false,
-            held: VecDeque::new(),
-            skipping: None,
-            joined_group: false,
-            edge: None,
-            pushed_until: None,
-            last_media: None,
-            interval: None,
-            rejoined: true,
-            discont: true,
-            finished: false,
-            ended: false,
-            stats: TrackStats::default(),
-        };
-        track.set_rendition(rendition);
-        track
-    }
-
-    fn set_rendition(&mut self, rendition: Arc<Rendition>) {
-        self.format = container::Format::from_catalog(rendition.container()).ok();
-        self.dts = None;
-        self.dts_known = !rendition.is_video();
-        if let Rendition::Video(video) = &*rendition {
-            self.interval = video
-                .framerate
-                .filter(|rate| *rate > 0.0)
-                .map(|rate| (1e9 / rate) as Nanos);
-            if let Some(config) = video
-                .description
-                .as_deref()
-                .and_then(|avcc| h264::Config::from_avcc(avcc).ok())
-            {
-                self.learn_depth(&config);
-            }
-        }
-        self.rendition = rendition;
-    }
-
-    fn learn_depth(&mut self, config: &h264::Config) {
-        self.dts = Some(Dts::new(usize::from(config.reorder_depth), self.interval));
-        self.dts_known = true;
-    }
-
-    fn rejoin(&mut self) {
-        self.reorder.reset();
-        self.places.clear();
-        self.held.clear();
-        if let Some(dts) = &mut self.dts {
-            dts.reset();
-        }
-        self.skipping = None;
-        self.joined_group = false;
-        self.edge = None;
-        self.last_media = None;
-        self.rejoined = true;
-        self.discont = true;
-        self.finished = false;
-    }
-
-    fn skips(&self, seq: u64) -> bool {
-        self.skipping.is_some_and(|skipped| seq <= skipped)
-    }
-
-    /// Presentation starts at `edge`; what is not needed to decode from there is dropped.
-    fn open_segment(&mut self, edge: Nanos, timeline: &Timeline) {
-        let running = |ready: &Ready| timeline.to_running(ready.media);
-        if self.rendition.is_video() {
-            let first = self
-                .held
-                .iter()
-                .rposition(|ready| ready.key && running(ready).is_some_and(|at| at <= edge));
-            self.held.drain(..first.unwrap_or(0));
-        }
-        self.edge = Some(edge);
-        self.queue.push(Item::Segment { start: edge });
-    }
-
-    fn push(&mut self, ready: Ready, timeline: &Timeline) {
-        let (Some(pts), Some(edge)) = (timeline.to_running(ready.media), self.edge) else {
-            return;
-        };
-        let duration = self.duration(&ready);
-        if !self.rendition.is_video() && pts + duration.unwrap_or(0) <= edge {
-            return;
-        }
-        if ready.key && !self.dts_known {
-            self.learn_in_band(&ready.unit.payload);
-        }
-        let discont = ready.discont || std::mem::take(&mut self.discont);
-        if discont && let Some(dts) = &mut self.dts {
-            dts.reset();
-        }
-        // DTS is made in media time, so that a correction of the mapping moves both alike.
-        let dts = self.dts.as_mut().map(|dts| dts.next(ready.media));
-        let end = pts + duration.unwrap_or(0);
-        self.pushed_until = Some(self.pushed_until.map_or(end, |until| until.max(end)));
-        self.queue.push(Item::Frame(Frame {
-            pts,
-            dts: dts
-                .and_then(|dts| timeline.to_running(dts))
-                .map(|dts| dts.min(pts)),
-            duration,
-            media_us: ready.unit.media_us,
-            key: ready.key,
-            discont,
-            resync: std::mem::take(&mut self.rejoined),
-            payload: ready.unit.payload,
-        }));
-    }
-
-    fn learn_in_band(&mut self, access_unit: &[u8]) {
-        if let Ok(Some(config)) =
-            h264::Config::from_access_unit(access_unit, h264::NalFormat::ByteStream)
-        {
-            self.learn_depth(&config);
-        }
-    }
-
-    /// The place of the next frame in its group.
-    fn place(&mut self, seq: u64) -> u64 {
-        let next = self.places.entry(seq).or_default();
-        let place = *next;
-        *next += 1;
-        place
-    }
-
-    /// From the codec where it says so, else from the frame rate, else from the frames so far.
-    fn duration(&mut self, ready: &Ready) -> Option<Nanos> {
-        match &*self.rendition {
-            Rendition::Audio(_) => opus::packet_duration_ns(&ready.unit.payload)
-                .ok()
-                .and_then(|ns| Nanos::try_from(ns).ok()),
-            Rendition::Video(video) => {
-                if video.framerate.is_none()
-                    && let Some(last) = self.last_media.replace(ready.media)
-                    && ready.media > last
-                {
-                    let step = ready.media - last;
-                    self.interval = Some(self.interval.map_or(step, |known| known.min(step)));
-                }
-                self.interval
-            }
-        }
-    }
-}
-
 /// Media times beyond what fits are as good as the largest.
 fn media_nanos(us: u64) -> Nanos {
     Nanos::try_from(us)
@@ -616,12 +406,6 @@ fn skip_margin(latency: Nanos) -> Nanos {
 /// What a pad's queue may hold: all that waits for the sink's clock, and some for a downstream that hesitates.
 fn queue_span(latency: Nanos) -> Nanos {
     latency + SECOND
-}
-
-fn reorder_config(rendition: &Rendition) -> reorder::Config {
-    let mut config = reorder::Config::default();
-    config.independent = !rendition.is_video();
-    config
 }
 
 fn sooner(wake: &mut Option<Nanos>, at: impl Into<Option<Nanos>>) {

@@ -1,0 +1,431 @@
+//! What the tracks of an element have in common: connection, broadcast, catalog, announcement, media time.
+//!
+//! Its locks are leaves but for `broadcast` before `timeline`; they are held for calls of the protocol library that do
+//! not block, never while anything of GStreamer is called.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::Mutex;
+
+use super::timeline::{Anchor, Mapped, Position, Timeline};
+use crate::{
+    media::catalog::{AudioRendition, Catalog, Clock, VideoRendition, hang},
+    net::{
+        error::{Cause, Error, Result},
+        publish::{self, Broadcast, CATALOG_PRIORITY, Demand, TrackOptions, TrackWriter},
+        session::Connection,
+    },
+    runtime,
+};
+
+/// How long the announcement waits, from the first stream that is known on, for those that are not.
+const WHOLE: Duration = Duration::from_secs(2);
+
+/// How long the newest catalog but one is kept.
+const CATALOG_AGE: Duration = Duration::from_secs(5);
+
+/// How long the end of a track may take to be told: some versions do not tell it at all.
+const END: Duration = Duration::from_millis(150);
+
+pub(super) type TrackId = u64;
+
+/// A catalog entry.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Rendition {
+    Video(VideoRendition),
+    Audio(AudioRendition),
+}
+
+#[derive(Default)]
+pub(super) struct Publication {
+    life: Mutex<Life>,
+    timeline: Mutex<Timeline>,
+}
+
+/// A publication exists from READY→PAUSED to PAUSED→READY.
+#[derive(Default)]
+enum Life {
+    #[default]
+    Idle,
+    Running(Box<Running>),
+}
+
+struct Running {
+    connection: Connection,
+    path: String,
+    retention: Duration,
+    broadcast: Broadcast,
+    catalog: TrackWriter,
+    /// What the catalog track says; none before the announcement.
+    written: Option<Catalog>,
+    tracks: BTreeMap<TrackId, Entry>,
+    names: u64,
+    /// [`WHOLE`] is running.
+    waiting: bool,
+}
+
+#[derive(Default)]
+struct Entry {
+    name: Option<String>,
+    rendition: Option<Rendition>,
+    ended: bool,
+    /// A track that has ended, for those who come late.
+    parked: Option<TrackWriter>,
+}
+
+impl Publication {
+    /// Begins with the pads that are there now; the announcement waits for them.
+    ///
+    /// # Errors
+    /// A broadcast that cannot be created.
+    pub fn start(
+        &self,
+        connection: Connection,
+        path: String,
+        retention: Duration,
+        tracks: impl IntoIterator<Item = TrackId>,
+    ) -> Result<()> {
+        let (broadcast, catalog) = create(&connection, &path)?;
+        *self.timeline.lock() = Timeline::default();
+        *self.life.lock() = Life::Running(Box::new(Running {
+            connection,
+            path,
+            retention,
+            broadcast,
+            catalog,
+            written: None,
+            tracks: tracks
+                .into_iter()
+                .map(|id| (id, Entry::default()))
+                .collect(),
+            names: 0,
+            waiting: false,
+        }));
+        Ok(())
+    }
+
+    /// Ends it and hands over what has to be drained and closed.
+    pub fn stop(&self) -> Option<Remains> {
+        match std::mem::take(&mut *self.life.lock()) {
+            Life::Idle => None,
+            Life::Running(running) => Some(Remains {
+                connection: running.connection,
+                broadcast: running.broadcast,
+                catalog: running.catalog,
+                ended: running
+                    .tracks
+                    .into_values()
+                    .filter_map(|entry| entry.parked)
+                    .collect(),
+            }),
+        }
+    }
+
+    /// Keeps the writer of a track that has ended, unless it has begun again or its pad is gone.
+    fn park(&self, id: TrackId, writer: TrackWriter) {
+        if let Life::Running(running) = &mut *self.life.lock()
+            && let Some(entry) = running.tracks.get_mut(&id)
+            && entry.ended
+        {
+            entry.parked = Some(writer);
+        }
+    }
+
+    /// A pad came.
+    pub fn add(&self, id: TrackId) {
+        if let Life::Running(running) = &mut *self.life.lock() {
+            running.tracks.insert(id, Entry::default());
+        }
+    }
+
+    /// A pad went.
+    pub fn remove(&self, id: TrackId) {
+        let mut life = self.life.lock();
+        if let Life::Running(running) = &mut *life {
+            running.tracks.remove(&id);
+            running.update(self.clock(), false);
+        }
+    }
+
+    /// Opens the track of a pad, again after its end: alone while others go on, otherwise with a new broadcast of the same
+    /// name, because players left the ended one.
+    ///
+    /// # Errors
+    /// A name that another track has, or a publication that is over.
+    pub fn open(
+        &self,
+        id: TrackId,
+        name: Option<&str>,
+        suffix: &str,
+        priority: u8,
+    ) -> Result<TrackWriter> {
+        let mut life = self.life.lock();
+        let Life::Running(running) = &mut *life else {
+            return Err(Error::new(Cause::ConnectionLost, "Not started"));
+        };
+        if !running.tracks.is_empty() && running.tracks.values().all(|entry| entry.ended) {
+            running.renew()?;
+        }
+        if let Some(entry) = running.tracks.get_mut(&id) {
+            // Its name has to be free.
+            entry.parked = None;
+        }
+        let name = running.name(id, name, suffix);
+        let options = TrackOptions {
+            priority,
+            max_age: running.retention,
+        };
+        let writer = running.broadcast.track(&name, options)?;
+        let entry = running.tracks.entry(id).or_default();
+        entry.name = Some(name);
+        entry.ended = false;
+        Ok(writer)
+    }
+
+    /// What a track is, or has become. `again`: its readers have to come back whatever the catalog says.
+    pub fn known(self: &Arc<Self>, id: TrackId, rendition: Rendition, again: bool) {
+        let mut life = self.life.lock();
+        let Life::Running(running) = &mut *life else {
+            return;
+        };
+        if let Some(entry) = running.tracks.get_mut(&id) {
+            entry.rendition = Some(rendition);
+        }
+        running.update(self.clock(), again);
+        if running.written.is_none() && !std::mem::replace(&mut running.waiting, true) {
+            let publication = Arc::downgrade(self);
+            runtime::handle().spawn(async move {
+                tokio::time::sleep(WHOLE).await;
+                if let Some(publication) = publication.upgrade() {
+                    publication.announce_now();
+                }
+            });
+        }
+    }
+
+    /// A track that will never be known, or is over.
+    pub fn ended(&self, id: TrackId) {
+        let mut life = self.life.lock();
+        if let Life::Running(running) = &mut *life {
+            if let Some(entry) = running.tracks.get_mut(&id) {
+                entry.ended = true;
+            }
+            running.update(self.clock(), false);
+        }
+    }
+
+    /// A track that failed: nothing of it in the catalog.
+    pub fn failed(&self, id: TrackId) {
+        let mut life = self.life.lock();
+        if let Life::Running(running) = &mut *life {
+            if let Some(entry) = running.tracks.get_mut(&id) {
+                entry.rendition = None;
+                entry.ended = true;
+            }
+            running.update(self.clock(), false);
+        }
+    }
+
+    fn announce_now(&self) {
+        let mut life = self.life.lock();
+        if let Life::Running(running) = &mut *life
+            && running.written.is_none()
+        {
+            running.write(self.clock(), true);
+        }
+    }
+
+    pub fn needs_anchor(&self, key: (usize, u64)) -> bool {
+        self.timeline.lock().needs_anchor(key)
+    }
+
+    /// Running time `elapsed` (ns) is now.
+    pub fn set_anchor(&self, key: (usize, u64), elapsed: i64) {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|now| i64::try_from(now.as_nanos()).ok())
+            .unwrap_or(0);
+        let wall = now.saturating_sub(elapsed);
+        self.timeline.lock().set_anchor(Anchor { key, wall });
+    }
+
+    /// Media time for a frame of a track.
+    pub fn map(&self, position: &mut Position, running: i64, restart: bool) -> Mapped {
+        self.timeline.lock().map(position, running, restart)
+    }
+
+    /// The connection, while there is one.
+    pub fn connection(&self) -> Option<Connection> {
+        match &*self.life.lock() {
+            Life::Idle => None,
+            Life::Running(running) => Some(running.connection.clone()),
+        }
+    }
+
+    fn clock(&self) -> Option<Clock> {
+        let wall = u64::try_from(self.timeline.lock().wall()?).ok()?;
+        Clock::from_unix_ns(wall)
+    }
+}
+
+impl Running {
+    /// Leaves a broadcast whose tracks have all ended for a new one of the same name.
+    fn renew(&mut self) -> Result<()> {
+        self.broadcast.close();
+        let (broadcast, catalog) = create(&self.connection, &self.path)?;
+        self.broadcast = broadcast;
+        self.catalog = catalog;
+        self.written = None;
+        self.waiting = false;
+        for entry in self.tracks.values_mut() {
+            *entry = Entry {
+                name: entry.name.take(),
+                ..Entry::default()
+            };
+        }
+        Ok(())
+    }
+
+    /// The name that was asked for, that the track had, or the next free `{n}{suffix}`.
+    fn name(&mut self, id: TrackId, name: Option<&str>, suffix: &str) -> String {
+        if let Some(name) = name {
+            return name.to_owned();
+        }
+        if let Some(name) = self.tracks.get(&id).and_then(|entry| entry.name.clone())
+            && name.ends_with(suffix)
+        {
+            return name;
+        }
+        loop {
+            let name = format!("{}{suffix}", self.names);
+            self.names += 1;
+            let taken = |entry: &Entry| entry.name.as_ref() == Some(&name);
+            if !self.tracks.values().any(taken) {
+                return name;
+            }
+        }
+    }
+
+    /// Announces when everything is known; afterwards writes a catalog that players have to act on.
+    fn update(&mut self, clock: Option<Clock>, again: bool) {
+        if self.written.is_some() {
+            self.write(clock, again);
+        } else if self
+            .tracks
+            .values()
+            .all(|entry| entry.rendition.is_some() || entry.ended)
+            && self.tracks.values().any(|entry| entry.rendition.is_some())
+        {
+            self.write(clock, true);
+        }
+    }
+
+    fn write(&mut self, clock: Option<Clock>, again: bool) {
+        let catalog = self.catalog(clock);
+        let act = match &self.written {
+            None => true,
+            Some(written) => again || written.changes(&catalog).requires_action(),
+        };
+        if !act {
+            return;
+        }
+        // Fails only when the broadcast is over.
+        if self
+            .catalog
+            .write_snapshot(0, hang::write(&catalog))
+            .is_ok()
+            && self.written.replace(catalog).is_none()
+        {
+            let _ = self.broadcast.announce();
+        }
+    }
+
+    fn catalog(&self, clock: Option<Clock>) -> Catalog {
+        let mut catalog = Catalog {
+            clock,
+            ..Catalog::default()
+        };
+        for entry in self.tracks.values() {
+            match (&entry.name, &entry.rendition) {
+                (Some(name), Some(Rendition::Video(video))) => {
+                    catalog.video.insert(name.clone(), video.clone());
+                }
+                (Some(name), Some(Rendition::Audio(audio))) => {
+                    catalog.audio.insert(name.clone(), audio.clone());
+                }
+                _ => {}
+            }
+        }
+        catalog
+    }
+}
+
+fn create(connection: &Connection, path: &str) -> Result<(Broadcast, TrackWriter)> {
+    let broadcast = Broadcast::create(connection, path)?;
+    let catalog = broadcast.track(
+        hang::TRACK,
+        TrackOptions {
+            priority: CATALOG_PRIORITY,
+            max_age: CATALOG_AGE,
+        },
+    )?;
+    Ok((broadcast, catalog))
+}
+
+/// Ends the track of a pad once its last group is on its way, within `limit`; then calls `done` on a worker of the runtime.
+pub(super) fn end_track(
+    publication: &Arc<Publication>,
+    id: TrackId,
+    mut writer: TrackWriter,
+    limit: Duration,
+    done: impl FnOnce() + Send + 'static,
+) {
+    writer.finish_group();
+    let publication = publication.clone();
+    runtime::handle().spawn(async move {
+        if let Some(connection) = publication.connection() {
+            publish::drain(&connection, &[writer.demand()], limit).await;
+        }
+        writer.finish();
+        publish::ends_told(&[writer.demand()], limit.min(END)).await;
+        publication.park(id, writer);
+        done();
+    });
+}
+
+/// What is left of a publication.
+pub(super) struct Remains {
+    connection: Connection,
+    broadcast: Broadcast,
+    catalog: TrackWriter,
+    ended: Vec<TrackWriter>,
+}
+
+impl Remains {
+    /// Ends tracks, broadcast and connection in order; waits no longer than `drain`, [`END`] and `close` together.
+    pub fn shut_down(self, mut writers: Vec<TrackWriter>, drain: Duration, close: Duration) {
+        for writer in &mut writers {
+            writer.finish_group();
+        }
+        let (done, finished) = std::sync::mpsc::sync_channel(1);
+        runtime::handle().spawn(async move {
+            let demands: Vec<Demand> = writers.iter().map(TrackWriter::demand).collect();
+            publish::drain(&self.connection, &demands, drain).await;
+            writers.iter_mut().for_each(TrackWriter::finish);
+            publish::ends_told(&demands, drain.min(END)).await;
+            self.broadcast.close();
+            // A limit that cuts delivery short was asked for.
+            let _ = self.connection.close(close).await;
+            // Whoever still reads needs the tracks until here.
+            drop((writers, self.ended, self.catalog, self.broadcast));
+            let _ = done.send(());
+        });
+        // The limit ends it; the rest goes on by itself.
+        let _ = finished.recv_timeout(drain + drain.min(END) + close);
+    }
+}

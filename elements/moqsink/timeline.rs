@@ -1,0 +1,221 @@
+//! Running time → media time of the broadcast.
+//!
+//! The pipeline's running time starts again or stands still with a seek, a pause, a new clock; media time on the wire only
+//! goes on. Each such change is a generation with an offset of its own, chosen so that the catalog's `clock.wall` stays true:
+//! media time = wall time − wall time of media time 0.
+
+/// A generation that starts in the past of what was written is put this far behind it.
+const STEP: i64 = 20_000_000;
+
+/// How far a picture may be shown before one that was decoded earlier.
+const REORDER: i64 = 1_000_000_000;
+
+/// Disagreement of two wall clocks that is not worth a change, in ns.
+const TOLERANCE: i64 = 2_000_000;
+
+/// What ties running time to the wall clock. All in ns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Anchor {
+    /// Identity of the clock and the base time: what says that running time is another one.
+    pub key: (usize, u64),
+    /// Unix time of running time 0.
+    pub wall: i64,
+}
+
+/// Where one track is in the generations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    generation: usize,
+    /// The newest media time of the track.
+    newest: Option<i64>,
+}
+
+/// A media time, and whether the track's timestamps are continuous.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mapped {
+    /// ns
+    pub time: i64,
+    /// The mapping is another one than for the frame before.
+    pub jumped: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Timeline {
+    anchor: Option<Anchor>,
+    /// Unix time of media time 0.
+    wall: Option<i64>,
+    /// Media time of running time 0, one for each generation.
+    offsets: Vec<i64>,
+    /// The newest generation that a new anchor began: it concerns every track.
+    anchored: usize,
+    newest: i64,
+}
+
+impl Timeline {
+    /// Unix time of media time 0 in ns, once known.
+    pub fn wall(&self) -> Option<i64> {
+        self.wall
+    }
+
+    /// The anchor has to be renewed before [`Self::map`].
+    pub fn needs_anchor(&self, key: (usize, u64)) -> bool {
+        self.anchor.is_none_or(|anchor| anchor.key != key)
+    }
+
+    /// Running time is another one from now on.
+    pub fn set_anchor(&mut self, anchor: Anchor) {
+        let first = self.anchor.replace(anchor).is_none();
+        let wall = *self.wall.get_or_insert(anchor.wall);
+        let offset = anchor.wall - wall;
+        if first {
+            self.offsets = vec![offset];
+        } else if self
+            .offsets
+            .last()
+            .is_none_or(|last| (last - offset).abs() > TOLERANCE)
+        {
+            self.offsets.push(offset);
+            self.anchored = self.offsets.len() - 1;
+        }
+    }
+
+    /// Media time of a frame. `restart`: a segment began before it, so that it has to follow everything before; without,
+    /// it may stand back as far as pictures are reordered.
+    pub fn map(&mut self, position: &mut Position, running: i64, restart: bool) -> Mapped {
+        if self.offsets.is_empty() {
+            self.offsets.push(0);
+        }
+        let before = position.generation;
+        position.generation = before.max(self.anchored);
+        let reorder = if restart { 0 } else { REORDER };
+        let fits = |time: i64| {
+            time >= 0
+                && position
+                    .newest
+                    .is_none_or(|newest| time + reorder >= newest)
+        };
+        let last = self.offsets.len() - 1;
+        let mut time = running.saturating_add(self.offsets[position.generation]);
+        let mut generation = position.generation;
+        if !fits(time) {
+            // Another track went back before: stay in sync with it.
+            generation = last;
+            time = running.saturating_add(self.offsets[last]);
+        }
+        if !fits(time) {
+            time = self.newest + STEP;
+            self.offsets.push(time.saturating_sub(running));
+            generation = self.offsets.len() - 1;
+        }
+        position.generation = generation;
+        let jumped = position.newest.is_some() && generation != before;
+        position.newest = Some(match position.newest {
+            Some(newest) if !jumped => newest.max(time),
+            _ => time,
+        });
+        self.newest = self.newest.max(time);
+        Mapped { time, jumped }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+    const MS: i64 = 1_000_000;
+    /// Unix time at which the tests start.
+    const START: i64 = 1_800_000_000 * SECOND;
+
+    fn anchor(base_time: u64, wall: i64) -> Anchor {
+        Anchor {
+            key: (1, base_time),
+            wall,
+        }
+    }
+
+    #[test]
+    fn media_time_is_running_time_at_first() {
+        let mut timeline = Timeline::default();
+        timeline.set_anchor(anchor(0, START));
+        let mut track = Position::default();
+        for n in 0..3 {
+            let mapped = timeline.map(&mut track, n * 20 * MS, false);
+            assert_eq!((mapped.time, mapped.jumped), (n * 20 * MS, false));
+        }
+        assert_eq!(timeline.wall(), Some(START));
+    }
+
+    /// Row 12: running time stands still in a pause, the wall clock does not.
+    #[test]
+    fn after_a_pause_the_wall_clock_is_still_right() {
+        let mut timeline = Timeline::default();
+        timeline.set_anchor(anchor(0, START));
+        let mut tracks = [Position::default(), Position::default()];
+        for track in &mut tracks {
+            timeline.map(track, 5 * SECOND, false);
+        }
+        assert!(timeline.needs_anchor((1, 10)));
+        timeline.set_anchor(anchor(10, START + 10 * SECOND));
+        for track in &mut tracks {
+            let mapped = timeline.map(track, 5 * SECOND + 20 * MS, false);
+            assert_eq!((mapped.time, mapped.jumped), (15 * SECOND + 20 * MS, true));
+        }
+        assert_eq!(timeline.wall(), Some(START));
+    }
+
+    /// Row 18.
+    #[test]
+    fn tracks_that_go_back_go_on_together() {
+        let mut timeline = Timeline::default();
+        timeline.set_anchor(anchor(0, START));
+        let (mut video, mut audio) = (Position::default(), Position::default());
+        timeline.map(&mut video, 10 * SECOND, false);
+        timeline.map(&mut audio, 10 * SECOND + 5 * MS, false);
+        let first = timeline.map(&mut video, 2 * SECOND, true);
+        assert!(first.jumped && first.time > 10 * SECOND + 5 * MS);
+        // The other track still has frames of before.
+        let old = timeline.map(&mut audio, 10 * SECOND + 25 * MS, false);
+        assert_eq!((old.time, old.jumped), (10 * SECOND + 25 * MS, false));
+        let second = timeline.map(&mut audio, 2 * SECOND + 10 * MS, true);
+        assert_eq!(second.time - first.time, 10 * MS);
+        let next = timeline.map(&mut video, 2 * SECOND + 40 * MS, false);
+        assert_eq!((next.time - first.time, next.jumped), (40 * MS, false));
+    }
+
+    #[test]
+    fn reordered_pictures_are_no_jump() {
+        let mut timeline = Timeline::default();
+        timeline.set_anchor(anchor(0, START));
+        let mut track = Position::default();
+        for pts in [0, 120, 40, 80, 240, 160] {
+            let mapped = timeline.map(&mut track, pts * MS, false);
+            assert_eq!((mapped.time, mapped.jumped), (pts * MS, false));
+        }
+    }
+
+    #[test]
+    fn a_small_step_back_counts_when_a_segment_began() {
+        let mut timeline = Timeline::default();
+        timeline.set_anchor(anchor(0, START));
+        let mut track = Position::default();
+        timeline.map(&mut track, 1000 * MS, false);
+        let mapped = timeline.map(&mut track, 900 * MS, true);
+        assert!(mapped.jumped && mapped.time > 1000 * MS);
+    }
+
+    #[test]
+    fn without_a_clock_there_is_no_wall_time() {
+        let mut timeline = Timeline::default();
+        let mut track = Position::default();
+        assert_eq!(timeline.map(&mut track, 7, false).time, 7);
+        assert_eq!(timeline.wall(), None);
+    }
+
+    #[test]
+    fn negative_running_time_is_never_written() {
+        let mut timeline = Timeline::default();
+        let mut track = Position::default();
+        assert!(timeline.map(&mut track, -5, false).time >= 0);
+    }
+}

@@ -1,0 +1,581 @@
+//! Access units → groups of one track. Knows buffers only as plain data.
+//!
+//! A group starts at a closed key frame, so that whoever joins at it shows nothing broken; audio groups start by duration.
+//! Locks: `feed`, then those of the publication; `settings` and `info` are leaves.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{
+    MoqSinkTrackStatus as Status,
+    key_unit::Limiter,
+    publication::{Publication, Rendition, TrackId, end_track},
+    stats::{Counters, Drop as Lost},
+    timeline::Position,
+};
+use crate::{
+    elements::{
+        caps::{H264Stream, Stream},
+        connection::EventSender,
+    },
+    media::{
+        codec::Kind,
+        container::legacy,
+        h264::{self, Config, KeyKind, NalFormat},
+    },
+    net::{
+        error::{Cause, Error},
+        publish::{TrackWriter, WriteError},
+    },
+    policy::group::{self, Action, DEFAULT_AUDIO_DURATION, Grouping, Key, Limits, Reason},
+    runtime,
+};
+
+/// What the pad's user has set.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub name: Option<String>,
+    pub priority: Option<u8>,
+    /// ns
+    pub group_duration: i64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: None,
+            priority: None,
+            group_duration: DEFAULT_AUDIO_DURATION,
+        }
+    }
+}
+
+/// What the pad shows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Info {
+    pub name: Option<String>,
+    pub kind: Option<Kind>,
+    pub status: Status,
+    pub error: Option<String>,
+    pub demand: bool,
+}
+
+/// What tracks tell the element's pump.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Somebody subscribes to the track, or nobody any more.
+    Demand(TrackId, bool),
+    /// `status`, `error` or `name` changed.
+    Changed(TrackId),
+    KeyUnit(TrackId),
+    /// Frames were lost from now on.
+    Dropped(TrackId, Lost),
+    /// WARNING on the bus.
+    Warning(Error),
+    /// The track is drained, end of stream may be told. The second is its [`Track::epoch`] at that time.
+    Drained(TrackId, u64),
+    Connection(crate::net::session::State),
+}
+
+/// One buffer.
+pub(super) struct Unit<'a> {
+    /// Presentation, running time in ns; negative before the segment.
+    pub running: i64,
+    pub delta: bool,
+    pub discont: bool,
+    pub parts: &'a [&'a [u8]],
+}
+
+pub(super) struct Track {
+    pub id: TrackId,
+    pub publication: Arc<Publication>,
+    pub settings: Mutex<Settings>,
+    pub info: Mutex<Info>,
+    pub counters: Counters,
+    limits: Mutex<Limits>,
+    feed: Mutex<Feed>,
+    events: Mutex<Option<EventSender<Event>>>,
+    key_units: Mutex<Limiter>,
+    /// Counts flushes and restarts, so that an end from before one is not told after it.
+    epoch: AtomicU64,
+}
+
+#[derive(Default)]
+struct Feed {
+    phase: Phase,
+    stream: Option<Stream>,
+    writer: Option<TrackWriter>,
+    /// There as long as `stream`.
+    grouping: Option<Grouping>,
+    published: Option<Rendition>,
+    position: Position,
+    /// A segment began.
+    restart: bool,
+}
+
+/// Where the data of a track stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    #[default]
+    Running,
+    /// End of stream.
+    Ended,
+    Failed,
+}
+
+impl Track {
+    pub fn new(id: TrackId, publication: Arc<Publication>) -> Self {
+        Self {
+            id,
+            publication,
+            settings: Mutex::default(),
+            info: Mutex::default(),
+            counters: Counters::default(),
+            limits: Mutex::default(),
+            feed: Mutex::default(),
+            events: Mutex::new(None),
+            key_units: Mutex::default(),
+            epoch: AtomicU64::new(0),
+        }
+    }
+
+    /// Begins with a new publication.
+    pub fn start(&self, events: EventSender<Event>, limits: Limits) {
+        *self.events.lock() = Some(events);
+        *self.limits.lock() = limits;
+        self.counters.reset();
+        let mut feed = self.feed.lock();
+        *feed = Feed {
+            // Caps that came before the pad's element started are sticky and come again.
+            ..Feed::default()
+        };
+        drop(feed);
+        self.set_status(Status::Pending, None);
+    }
+
+    /// Takes the writer away, for its end; frames that still come are dropped.
+    pub fn stop(&self) -> Option<TrackWriter> {
+        *self.events.lock() = None;
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        let mut feed = self.feed.lock();
+        let mut writer = std::mem::take(&mut *feed).writer?;
+        writer.finish_group();
+        Some(writer)
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The stream is another one from the next frame on.
+    ///
+    /// # Errors
+    /// A codec of another kind than the track was begun with.
+    pub fn set_stream(&self, stream: Stream) -> Result<(), Error> {
+        let mut feed = self.feed.lock();
+        if let Some(current) = &feed.stream
+            && feed.writer.is_some()
+            && !current.can_become(&stream)
+        {
+            return Err(Error::new(
+                Cause::Codec,
+                "A track cannot change its codec; release the pad and request another one",
+            ));
+        }
+        if feed.stream.as_ref() == Some(&stream) {
+            return Ok(());
+        }
+        let kind = stream.kind();
+        feed.end_group();
+        if feed.phase == Phase::Failed {
+            feed.phase = Phase::Running;
+        }
+        let limits = *self.limits.lock();
+        feed.grouping = Some(match kind {
+            Kind::Video => Grouping::video(limits),
+            Kind::Audio => Grouping::audio(self.settings.lock().group_duration, limits),
+        });
+        feed.stream = Some(stream);
+        drop(feed);
+        self.info.lock().kind = Some(kind);
+        self.set_status(Status::Waiting, None);
+        Ok(())
+    }
+
+    /// A segment began: running time may go back with the next frame.
+    pub fn segment(&self) {
+        self.feed.lock().restart = true;
+    }
+
+    /// Everything before is gone, an end of stream too.
+    pub fn flush(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        let mut feed = self.feed.lock();
+        feed.end_group();
+        feed.restart = true;
+        feed.phase = Phase::Running;
+    }
+
+    /// A key frame was asked for: audio starts a group there too. Video does at every key frame.
+    pub fn cut(&self) {
+        if self.info.lock().kind == Some(Kind::Audio) {
+            self.feed.lock().end_group();
+        }
+    }
+
+    /// End of stream: ends the group here, the track once it is drained.
+    pub fn end(&self, drain: Duration) {
+        let mut feed = self.feed.lock();
+        feed.end_group();
+        feed.phase = Phase::Ended;
+        let writer = feed.writer.take();
+        drop(feed);
+        self.publication.ended(self.id);
+        self.set_status(Status::Ended, None);
+        let (id, epoch) = (self.id, self.epoch());
+        let events = self.events.lock().clone();
+        let done = move || {
+            if let Some(events) = events {
+                runtime::handle()
+                    .spawn(async move { events.send(Event::Drained(id, epoch)).await });
+            }
+        };
+        match writer {
+            Some(writer) => end_track(&self.publication, self.id, writer, drain, done),
+            None => done(),
+        }
+    }
+
+    /// Publishes one access unit, or drops it and counts why. Never waits for the network.
+    ///
+    /// # Errors
+    /// A track that cannot be opened, which is a matter of settings.
+    pub fn write(self: &Arc<Self>, unit: &Unit<'_>) -> Result<(), Error> {
+        let mut feed = self.feed.lock();
+        let done = self.write_locked(&mut feed, unit);
+        drop(feed);
+        match done {
+            Ok(()) => Ok(()),
+            Err(Problem::Lost(lost)) => {
+                if self.counters.lost(lost) {
+                    self.tell(Event::Dropped(self.id, lost));
+                }
+                if lost.wants_key_unit() {
+                    self.want_key_unit();
+                }
+                Ok(())
+            }
+            Err(Problem::Broken(error)) => {
+                self.fail(&error);
+                Ok(())
+            }
+            Err(Problem::Fatal(error)) => Err(error),
+        }
+    }
+
+    /// Counts a buffer that is no access unit to write.
+    pub fn drop_unit(&self, lost: Lost) {
+        if self.counters.lost(lost) {
+            self.tell(Event::Dropped(self.id, lost));
+        }
+    }
+
+    fn write_locked(self: &Arc<Self>, feed: &mut Feed, unit: &Unit<'_>) -> Result<(), Problem> {
+        match feed.phase {
+            Phase::Ended => return Err(Problem::Lost(Lost::Ended)),
+            Phase::Failed => return Err(Problem::Lost(Lost::Failed)),
+            Phase::Running => {}
+        }
+        let restart = std::mem::take(&mut feed.restart);
+        let mapped = self
+            .publication
+            .map(&mut feed.position, unit.running, restart);
+        if mapped.jumped || unit.discont {
+            feed.end_group();
+        }
+        let us = u64::try_from(mapped.time / 1000).unwrap_or(0);
+        let frame = feed.frame(us, unit)?;
+        let Some(grouping) = &mut feed.grouping else {
+            return Err(Problem::Lost(Lost::NoKeyFrame));
+        };
+        grouping.set_duration(self.settings.lock().group_duration);
+        let verdict = grouping.next(group::Unit {
+            key: frame.key,
+            bytes: frame.object.len() as u64,
+            pts: mapped.time,
+        });
+        if verdict.ask_key_unit {
+            self.want_key_unit();
+        }
+        if verdict.warn {
+            self.warn_group(feed);
+        }
+        match verdict.action {
+            Action::NewGroup => self.open(feed)?,
+            Action::Continue => {}
+            Action::Drop(reason) => {
+                if let Some(writer) = &mut feed.writer
+                    && reason != Reason::Leading
+                {
+                    writer.finish_group();
+                }
+                return Err(Problem::Lost(reason.into()));
+            }
+        }
+        self.append(feed, us, frame)
+    }
+
+    fn warn_group(&self, feed: &Feed) {
+        let name = feed.writer.as_ref().map_or("", TrackWriter::name);
+        self.tell(Event::Warning(Error::new(
+            Cause::Codec,
+            format!(
+                "The group of track {name} has no room left and no key frame came; the track goes on at the next one. Set \
+                 a shorter key frame interval at the encoder"
+            ),
+        )));
+    }
+
+    fn append(&self, feed: &mut Feed, us: u64, frame: Frame) -> Result<(), Problem> {
+        let Some(writer) = &mut feed.writer else {
+            return Err(Problem::Lost(Lost::NoKeyFrame));
+        };
+        let size = frame.object.len() as u64;
+        let written = writer.write(us, frame.object);
+        let starts_group = writer.group_frames() == 1;
+        // Nothing more will come into it; readers need not wait for the next packet to know.
+        let single = frame.alone && self.settings.lock().group_duration == 0;
+        match written {
+            Ok(()) => {
+                self.counters.wrote(starts_group, size);
+                if single {
+                    writer.finish_group();
+                }
+                Ok(())
+            }
+            // The library's bounds are those of the grouping, so that this is the cache giving up an open group.
+            Err(WriteError::GroupFull | WriteError::NoGroup) => {
+                feed.end_group();
+                Err(Problem::Lost(Lost::GroupFull))
+            }
+            Err(WriteError::Timestamp) => Err(Problem::Lost(Lost::NoTimestamp)),
+            Err(WriteError::Ended) => {
+                feed.phase = Phase::Ended;
+                Err(Problem::Lost(Lost::Ended))
+            }
+        }
+    }
+
+    /// Starts a group; opens the track and tells the catalog first when that is due.
+    fn open(self: &Arc<Self>, feed: &mut Feed) -> Result<(), Problem> {
+        let stream = feed
+            .stream
+            .as_ref()
+            .ok_or(Problem::Lost(Lost::NoKeyFrame))?;
+        let rendition = match stream {
+            Stream::H264(h264) => h264.rendition().map(Rendition::Video),
+            Stream::Opus(opus) => Some(Rendition::Audio(opus.clone())),
+        };
+        let rendition = rendition.ok_or(Problem::Lost(Lost::NoKeyFrame))?;
+        let mut opened = false;
+        if feed.writer.is_none() {
+            let settings = self.settings.lock().clone();
+            let priority = settings.priority.unwrap_or(default_priority(stream.kind()));
+            let writer = self
+                .publication
+                .open(self.id, settings.name.as_deref(), stream.suffix(), priority)
+                .map_err(Problem::Fatal)?;
+            self.follow_demand(&writer);
+            self.info.lock().name = Some(writer.name().to_owned());
+            feed.writer = Some(writer);
+            opened = true;
+        }
+        if let Some(writer) = &mut feed.writer
+            && writer.start_group().is_err()
+        {
+            return Err(Problem::Lost(Lost::Ended));
+        }
+        // After the group is open: whoever reads the catalog finds something to read.
+        if opened || feed.published.as_ref() != Some(&rendition) {
+            let again = opened && feed.published.is_some();
+            feed.published = Some(rendition.clone());
+            self.publication.known(self.id, rendition, again);
+            self.set_status(Status::Publishing, None);
+        }
+        Ok(())
+    }
+
+    fn follow_demand(self: &Arc<Self>, writer: &TrackWriter) {
+        let mut demand = writer.demand();
+        let (id, Some(events)) = (self.id, self.events.lock().clone()) else {
+            return;
+        };
+        runtime::handle().spawn(async move {
+            while let Some(used) = demand.changed().await {
+                if !events.send(Event::Demand(id, used)).await {
+                    return;
+                }
+            }
+            events.send(Event::Demand(id, false)).await;
+        });
+    }
+
+    fn fail(&self, error: &Error) {
+        let writer = {
+            let mut feed = self.feed.lock();
+            feed.phase = Phase::Failed;
+            feed.writer.take()
+        };
+        drop(writer);
+        self.publication.failed(self.id);
+        self.set_status(Status::Failed, Some(error.message.clone()));
+        self.tell(Event::Warning(error.clone()));
+    }
+
+    /// Asks for a key frame, unless one was asked for a moment ago.
+    pub fn want_key_unit(&self) {
+        let is_video = self.info.lock().kind == Some(Kind::Video);
+        if is_video && self.key_units.lock().permits(Instant::now()) {
+            self.tell(Event::KeyUnit(self.id));
+        }
+    }
+
+    fn set_status(&self, status: Status, error: Option<String>) {
+        let mut info = self.info.lock();
+        info.status = status;
+        info.error = error;
+        drop(info);
+        self.tell(Event::Changed(self.id));
+    }
+
+    fn tell(&self, event: Event) {
+        if let Some(events) = &*self.events.lock() {
+            // A pump that is hundreds of events behind has its user's attention already.
+            let _ = events.try_send(event);
+        }
+    }
+}
+
+/// What becomes of a frame that is not written.
+enum Problem {
+    Lost(Lost),
+    /// The track cannot go on; the others do.
+    Broken(Error),
+    /// The element cannot go on.
+    Fatal(Error),
+}
+
+/// A frame as it is written.
+struct Frame {
+    object: Bytes,
+    key: Key,
+    /// It can be a group by itself.
+    alone: bool,
+}
+
+impl Feed {
+    /// What comes next starts a group.
+    fn end_group(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.finish_group();
+        }
+        if let Some(grouping) = &mut self.grouping {
+            grouping.reset();
+        }
+    }
+
+    fn frame(&mut self, us: u64, unit: &Unit<'_>) -> Result<Frame, Problem> {
+        match &mut self.stream {
+            None => Err(Problem::Lost(Lost::NoKeyFrame)),
+            Some(Stream::Opus(_)) => Ok(Frame {
+                object: object(us, unit.parts)?,
+                key: Key::Idr,
+                alone: true,
+            }),
+            Some(Stream::H264(_)) if unit.delta => Ok(Frame {
+                object: object(us, unit.parts)?,
+                key: Key::None,
+                alone: false,
+            }),
+            Some(Stream::H264(stream)) => key_frame(stream, us, unit.parts),
+        }
+    }
+}
+
+/// A frame that upstream calls a key frame: looks what it is, learns its parameter sets and sees that it has them.
+fn key_frame(stream: &mut H264Stream, us: u64, parts: &[&[u8]]) -> Result<Frame, Problem> {
+    // One memory is read where it is; several are gathered into the object first, and read there.
+    let gathered = match parts {
+        [_] => None,
+        parts => Some(object(us, parts)?),
+    };
+    let header = legacy::header(us).map_err(|_| Problem::Lost(Lost::NoTimestamp))?;
+    let au = match (&gathered, parts) {
+        (Some(object), _) => &object[header.as_slice().len()..],
+        (None, parts) => parts.first().copied().unwrap_or_default(),
+    };
+    if stream.format == NalFormat::ByteStream {
+        match Config::from_access_unit(au, NalFormat::ByteStream) {
+            Ok(Some(config)) => stream.config = Some(config),
+            Ok(None) => {}
+            Err(err) => {
+                return Err(Problem::Broken(Error::new(
+                    Cause::Codec,
+                    format!("The H.264 stream cannot be read: {err}"),
+                )));
+            }
+        }
+    }
+    let Some(config) = &stream.config else {
+        return Err(Problem::Lost(Lost::NoKeyFrame));
+    };
+    let kind = h264::key_kind(au, stream.format);
+    let key = if kind.is_closed(config.reorder_depth) {
+        Key::Idr
+    } else if kind == (KeyKind::RecoveryPoint { recovery_frames: 0 }) {
+        Key::Open
+    } else {
+        Key::None
+    };
+    if stream.format == NalFormat::ByteStream
+        && key != Key::None
+        && let Some(with_sets) = h264::prepend_parameter_sets(au, config)
+    {
+        let object = legacy::encode(us, with_sets.iter(), with_sets.total())
+            .map_err(|_| Problem::Lost(Lost::NoTimestamp))?;
+        return Ok(Frame {
+            object,
+            key,
+            alone: false,
+        });
+    }
+    let object = match gathered {
+        Some(object) => object,
+        None => object(us, parts)?,
+    };
+    Ok(Frame {
+        object,
+        key,
+        alone: false,
+    })
+}
+
+fn object(us: u64, parts: &[&[u8]]) -> Result<Bytes, Problem> {
+    let total = parts.iter().map(|part| part.len()).sum();
+    legacy::encode(us, parts.iter().copied(), total).map_err(|_| Problem::Lost(Lost::NoTimestamp))
+}
+
+pub(super) fn default_priority(kind: Kind) -> u8 {
+    match kind {
+        Kind::Audio => 80,
+        Kind::Video => 60,
+    }
+}

@@ -1,0 +1,252 @@
+//! The private sink of one track. The base class paces, prerolls and flushes; what is left is caps, segments and buffers.
+
+use std::sync::{
+    Arc, LazyLock, OnceLock,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use gst::{glib, prelude::*, subclass::prelude::*};
+use gst_base::{prelude::*, subclass::prelude::*};
+
+use super::{
+    imp::CAT,
+    key_unit,
+    stats::Drop as Lost,
+    track::{Track, Unit},
+};
+use crate::{
+    elements::{
+        caps::{self, Stream},
+        connection::{Direction, post_error},
+    },
+    media::codec::Kind,
+    net::error::{Cause, Error},
+};
+
+#[derive(Default)]
+pub struct MoqTrackSink {
+    track: OnceLock<Arc<Track>>,
+    kind: OnceLock<Option<Kind>>,
+    /// The element's `sync`.
+    paced: AtomicBool,
+    /// The element's `drain-timeout`.
+    drain: AtomicU64,
+    /// Running time in ns at which the newest buffer ends, for buffers without a timestamp; [`UNKNOWN`] before.
+    next: AtomicU64,
+}
+
+const UNKNOWN: u64 = u64::MAX;
+
+impl MoqTrackSink {
+    /// To be called once, before the element has a state.
+    pub(super) fn set_up(&self, track: Arc<Track>, kind: Option<Kind>) {
+        let obj = self.obj();
+        // Frames are handed over, not shown: no deadline, and no reference kept on the newest.
+        obj.set_processing_deadline(gst::ClockTime::ZERO);
+        obj.set_enable_last_sample(false);
+        obj.set_qos(false);
+        // Decoding order starts before the segment when pictures are reordered.
+        obj.set_drop_out_of_segment(false);
+        let _ = self.track.set(track);
+        let _ = self.kind.set(kind);
+        self.next.store(UNKNOWN, Ordering::Relaxed);
+    }
+
+    pub(super) fn configure(&self, paced: bool, drain: u64) {
+        self.paced.store(paced, Ordering::Relaxed);
+        self.drain.store(drain, Ordering::Relaxed);
+    }
+
+    /// Live input comes at its pace already; whoever waits for its timestamps only adds delay.
+    fn choose_pacing(&self) {
+        let obj = self.obj();
+        let mut query = gst::query::Latency::new();
+        let live = obj.sink_pad().peer_query(&mut query) && query.result().0;
+        let sync = self.paced.load(Ordering::Relaxed) && !live;
+        gst::debug!(CAT, imp = self, "Input is live: {live}, pacing: {sync}");
+        obj.set_sync(sync);
+    }
+
+    fn fail(&self, error: &Error) {
+        let obj = self.obj();
+        let element = obj
+            .parent()
+            .and_then(|parent| parent.downcast::<gst::Element>().ok())
+            .unwrap_or_else(|| obj.clone().upcast());
+        post_error(&element, Direction::Write, error, "");
+    }
+
+    fn drop_buffer(&self, track: &Track, lost: Lost) {
+        gst::debug!(CAT, imp = self, "Dropping a buffer: {}", lost.as_str());
+        track.drop_unit(lost);
+    }
+
+    /// Presentation time as running time in ns, negative before the segment.
+    fn running_time(&self, buffer: &gst::BufferRef) -> Option<i64> {
+        let running = match buffer.pts() {
+            Some(pts) => {
+                let segment = self.obj().segment();
+                let segment = segment.downcast_ref::<gst::ClockTime>()?;
+                match segment.to_running_time_full(pts)? {
+                    gst::Signed::Positive(time) => i64::try_from(time.nseconds()).ok()?,
+                    gst::Signed::Negative(time) => -i64::try_from(time.nseconds()).ok()?,
+                }
+            }
+            None => {
+                let next = self.next.load(Ordering::Relaxed);
+                (next != UNKNOWN).then_some(i64::try_from(next).ok()?)?
+            }
+        };
+        let next = buffer
+            .duration()
+            .and_then(|duration| {
+                u64::try_from(running)
+                    .ok()?
+                    .checked_add(duration.nseconds())
+            })
+            .unwrap_or(UNKNOWN);
+        self.next.store(next, Ordering::Relaxed);
+        Some(running)
+    }
+
+    /// Ties running time to the wall clock, again after every pause, seek and change of clock.
+    fn anchor(&self, track: &Track) {
+        let obj = self.obj();
+        let (Some(clock), Some(base_time)) = (obj.clock(), obj.base_time()) else {
+            return;
+        };
+        let key = (clock.as_ptr() as usize, base_time.nseconds());
+        if !track.publication.needs_anchor(key) {
+            return;
+        }
+        let now = clock.time().nseconds();
+        let elapsed = i64::try_from(now).unwrap_or(0) - i64::try_from(key.1).unwrap_or(0);
+        track.publication.set_anchor(key, elapsed);
+    }
+
+    fn publish(&self, track: &Arc<Track>, buffer: &gst::BufferRef) -> Result<(), gst::FlowError> {
+        let flags = buffer.flags();
+        // Headers are in the caps or in the key frames; gaps are nothing to publish, and an empty frame would end the group.
+        if flags.contains(gst::BufferFlags::HEADER) && !self.is_video(track)
+            || flags.contains(gst::BufferFlags::GAP) && buffer.size() == 0
+            || buffer.size() == 0
+        {
+            return Ok(());
+        }
+        if flags.contains(gst::BufferFlags::CORRUPTED) {
+            self.drop_buffer(track, Lost::Corrupted);
+            return Ok(());
+        }
+        self.anchor(track);
+        let Some(running) = self.running_time(buffer) else {
+            gst::warning!(CAT, imp = self, "Dropping a buffer without a timestamp");
+            self.drop_buffer(track, Lost::NoTimestamp);
+            return Ok(());
+        };
+        let maps: Result<Vec<_>, _> = buffer
+            .iter_memories()
+            .map(|memory| memory.map_readable())
+            .collect();
+        let maps = maps.map_err(|_| {
+            gst::element_imp_error!(self, gst::ResourceError::Read, ["Cannot map a buffer"]);
+            gst::FlowError::Error
+        })?;
+        let parts: Vec<&[u8]> = maps.iter().map(|map| map.as_slice()).collect();
+        let unit = Unit {
+            running,
+            delta: flags.contains(gst::BufferFlags::DELTA_UNIT),
+            discont: flags.contains(gst::BufferFlags::DISCONT),
+            parts: &parts,
+        };
+        track.write(&unit).map_err(|error| {
+            self.fail(&error);
+            gst::FlowError::Error
+        })
+    }
+
+    fn is_video(&self, track: &Track) -> bool {
+        track.info.lock().kind == Some(Kind::Video)
+    }
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for MoqTrackSink {
+    const NAME: &'static str = "GstMoqTrackSink";
+    type Type = super::MoqTrackSink;
+    type ParentType = gst_base::BaseSink;
+}
+
+impl ObjectImpl for MoqTrackSink {}
+
+impl GstObjectImpl for MoqTrackSink {}
+
+impl ElementImpl for MoqTrackSink {
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            vec![
+                gst::PadTemplate::new(
+                    "sink",
+                    gst::PadDirection::Sink,
+                    gst::PadPresence::Always,
+                    &caps::template(None),
+                )
+                .expect("a valid template"),
+            ]
+        });
+        &TEMPLATES
+    }
+}
+
+impl BaseSinkImpl for MoqTrackSink {
+    fn caps(&self, filter: Option<&gst::Caps>) -> Option<gst::Caps> {
+        let caps = caps::template(self.kind.get().copied().flatten());
+        Some(match filter {
+            Some(filter) => filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
+            None => caps,
+        })
+    }
+
+    fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let track = self.track.get().expect("set up before it has a state");
+        let set = Stream::from_caps(caps)
+            .map_err(|err| Error::new(Cause::Codec, err.to_string()))
+            .and_then(|stream| track.set_stream(stream));
+        set.map_err(|error| {
+            self.fail(&error);
+            gst::loggable_error!(CAT, "{error}")
+        })
+    }
+
+    fn event(&self, event: gst::Event) -> bool {
+        let track = self.track.get().expect("set up before it has a state");
+        match event.view() {
+            gst::EventView::Segment(segment) => {
+                if segment.segment().format() != gst::Format::Time {
+                    gst::element_imp_error!(
+                        self,
+                        gst::StreamError::Format,
+                        ["Only segments in time can be published"]
+                    );
+                    return false;
+                }
+                self.next.store(UNKNOWN, Ordering::Relaxed);
+                track.segment();
+                self.choose_pacing();
+            }
+            gst::EventView::FlushStop(_) => track.flush(),
+            gst::EventView::Eos(_) => {
+                let drain = std::time::Duration::from_nanos(self.drain.load(Ordering::Relaxed));
+                track.end(drain);
+            }
+            gst::EventView::CustomDownstream(_) if key_unit::announces(&event) => track.cut(),
+            _ => {}
+        }
+        self.parent_event(event)
+    }
+
+    fn render(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let track = self.track.get().expect("set up before it has a state");
+        self.publish(track, buffer)?;
+        Ok(gst::FlowSuccess::Ok)
+    }
+}

@@ -1,0 +1,321 @@
+//! Playout in virtual time: frames go in as a path would deliver them, items come out.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{
+    media::{
+        catalog::{AudioRendition, VideoRendition},
+        container::Format,
+    },
+    net::subscribe::queue::{Frame, Popped},
+};
+
+const MS: Nanos = MILLISECOND;
+const VIDEO: TrackId = TrackId(0);
+const AUDIO: TrackId = TrackId(1);
+/// 33 ms would not divide the group.
+const FRAME_MS: i64 = 40;
+const GOP: i64 = 25;
+const LATENCY: Nanos = 200 * MS;
+
+/// Media time zero was this long before running time zero: a publisher that has run for a while.
+const STARTED: i64 = 100_000;
+
+struct Sim {
+    engine: Engine,
+    video: Queue,
+    audio: Queue,
+}
+
+impl Sim {
+    fn new(start: Start) -> Self {
+        let mut engine = Engine::new(LATENCY, start);
+        let video = TrackQueue::new(SECOND, 1 << 20);
+        let audio = TrackQueue::new(SECOND, 1 << 20);
+        engine.add_track(VIDEO, Arc::new(video_rendition()), video.clone());
+        engine.add_track(AUDIO, Arc::new(audio_rendition()), audio.clone());
+        Self {
+            engine,
+            video,
+            audio,
+        }
+    }
+
+    /// The video frame of media time `media_ms` arrives at `now_ms`.
+    fn video(&mut self, media_ms: i64, now_ms: i64) {
+        let n = media_ms / FRAME_MS;
+        let seq = (n / GOP) as u64;
+        if n % GOP == 0 {
+            self.engine.group_started(VIDEO, seq);
+        }
+        let payload = legacy(media_ms, &[0; 100]);
+        self.engine
+            .frame(VIDEO, seq, payload, now_ms * MS)
+            .expect("well formed");
+        if n % GOP == GOP - 1 {
+            self.engine.group_ended(VIDEO, seq, true);
+        }
+        self.engine.advance(now_ms * MS);
+    }
+
+    /// A packet of 20 ms; a group a second.
+    fn audio(&mut self, media_ms: i64, now_ms: i64) {
+        let seq = (media_ms / 1000) as u64;
+        // TOC: CELT fullband, 20 ms, one frame.
+        let payload = legacy(media_ms, &[31 << 3, 0, 0]);
+        self.engine
+            .frame(AUDIO, seq, payload, now_ms * MS)
+            .expect("well formed");
+        if media_ms % 1000 == 980 {
+            self.engine.group_ended(AUDIO, seq, true);
+        }
+        self.engine.advance(now_ms * MS);
+    }
+
+    /// Joins at running time 0, `into_ms` after the start of a group: the backlog comes in a burst, then frames in time, each
+    /// `path_ms` after its media time, for `play_ms`.
+    fn join(&mut self, into_ms: i64, path_ms: i64, play_ms: i64) {
+        let group = STARTED;
+        let live = STARTED + into_ms;
+        let arrival = |media: i64| (media - live + path_ms).max(0);
+        let mut media = group;
+        while arrival(media) <= play_ms {
+            let now = arrival(media);
+            if media % FRAME_MS == 0 {
+                self.video(media, now);
+            }
+            if media % 20 == 0 {
+                self.audio(media, now);
+            }
+            self.engine.advance(now * MS);
+            media += 20;
+        }
+    }
+}
+
+fn legacy(media_ms: i64, payload: &[u8]) -> Bytes {
+    let media_us = u64::try_from(media_ms * 1000).expect("not negative");
+    Format::Legacy
+        .encode(media_us, std::iter::once(payload), payload.len())
+        .expect("fits")
+}
+
+fn video_rendition() -> Rendition {
+    Rendition::Video(VideoRendition {
+        codec: "avc3.42c01e".into(),
+        framerate: Some(1000.0 / FRAME_MS as f64),
+        ..VideoRendition::default()
+    })
+}
+
+fn audio_rendition() -> Rendition {
+    Rendition::Audio(AudioRendition {
+        codec: "opus".into(),
+        sample_rate: 48_000,
+        channels: 2,
+        ..AudioRendition::default()
+    })
+}
+
+/// What waits in a queue, without taking more than is there.
+fn drain(queue: &Queue) -> Vec<Item<Arc<Rendition>>> {
+    queue.push(Item::Eos);
+    let mut items = Vec::new();
+    loop {
+        match queue.pop() {
+            Popped::Item(Item::Eos) => return items,
+            Popped::Item(item) => items.push(item),
+            Popped::Flushing => panic!("nobody flushes"),
+        }
+    }
+}
+
+fn segment(items: &[Item<Arc<Rendition>>]) -> Nanos {
+    let mut starts = items.iter().filter_map(|item| match item {
+        Item::Segment { start } => Some(*start),
+        _ => None,
+    });
+    let start = starts.next().expect("a segment");
+    assert_eq!(starts.next(), None, "one segment only");
+    start
+}
+
+fn frames(items: &[Item<Arc<Rendition>>]) -> Vec<&Frame> {
+    let frames = items.iter().filter_map(|item| match item {
+        Item::Frame(frame) => Some(frame),
+        _ => None,
+    });
+    frames.collect()
+}
+
+#[test]
+fn a_join_opens_at_the_live_edge_and_decodes_from_the_key_frame() {
+    for into_ms in [0, 200, 640, 960] {
+        let mut sim = Sim::new(Start::Live);
+        sim.join(into_ms, 0, 500);
+        let video = drain(&sim.video);
+        assert!(matches!(video[0], Item::Config(_)));
+        let start = segment(&video);
+        assert!(
+            (0..=60 * MS).contains(&start),
+            "{into_ms}: the edge is now, not {start}"
+        );
+        let video = frames(&video);
+        assert!(video[0].key && video[0].discont && video[0].resync);
+        assert_eq!(video[0].media_us, STARTED as u64 * 1000);
+        for frame in &video {
+            // Presented at running time + latency: a constant after it was made.
+            assert_eq!(
+                frame.pts,
+                (frame.media_us as i64 / 1000 - STARTED - into_ms) * MS,
+                "{into_ms}"
+            );
+        }
+        assert!(
+            video
+                .windows(2)
+                .all(|pair| !pair[1].discont && !pair[1].resync)
+        );
+    }
+}
+
+#[test]
+fn sound_from_before_the_edge_is_dropped_and_the_rest_is_in_sync() {
+    let mut sim = Sim::new(Start::Live);
+    sim.join(640, 0, 500);
+    let (video, audio) = (drain(&sim.video), drain(&sim.audio));
+    let start = segment(&audio);
+    assert_eq!(start, segment(&video));
+    let audio = frames(&audio);
+    assert!(audio[0].pts + 20 * MS > start && audio[0].pts <= start);
+    assert!(audio.iter().all(|packet| packet.duration == Some(20 * MS)));
+    let offset = |frame: &Frame| frame.pts - frame.media_us as i64 * 1000;
+    assert_eq!(offset(audio[0]), offset(frames(&video)[0]));
+}
+
+#[test]
+fn a_recording_starts_with_the_next_key_frame() {
+    let mut sim = Sim::new(Start::NextGroup);
+    sim.join(640, 0, 900);
+    let (video, audio) = (drain(&sim.video), drain(&sim.audio));
+    let start = segment(&video);
+    assert_eq!(segment(&audio), start);
+    let video = frames(&video);
+    assert_eq!(video[0].media_us, (STARTED as u64 + 1000) * 1000);
+    assert!(video[0].key);
+    assert_eq!(video[0].pts, start);
+    assert!(frames(&audio)[0].pts + 20 * MS > start);
+}
+
+#[test]
+fn a_group_that_stalls_is_left_in_time_for_the_next_one() {
+    let mut sim = Sim::new(Start::Live);
+    sim.join(0, 0, 400);
+    drain(&sim.video);
+    // The rest of the first group never comes; the next begins in time.
+    for media in (STARTED + 1000..STARTED + 1400).step_by(20) {
+        let now = media - STARTED;
+        if media % FRAME_MS == 0 {
+            sim.video(media, now);
+        }
+        sim.audio(media, now);
+    }
+    let video = drain(&sim.video);
+    let video = frames(&video);
+    assert_eq!(video[0].media_us, (STARTED as u64 + 1000) * 1000);
+    assert!(video[0].key && video[0].discont && !video[0].resync);
+    assert_eq!(
+        sim.engine
+            .stats(VIDEO)
+            .expect("a track")
+            .dropped
+            .skipped_groups,
+        1
+    );
+}
+
+#[test]
+fn a_silent_audio_track_gives_gaps_that_join_up() {
+    let mut sim = Sim::new(Start::Live);
+    sim.join(0, 0, 200);
+    drain(&sim.audio);
+    for now in (220..1200).step_by(20) {
+        if now % FRAME_MS == 0 {
+            sim.video(STARTED + now, now);
+        }
+        sim.engine.advance(now * MS);
+    }
+    let audio = drain(&sim.audio);
+    let mut end = None;
+    for item in &audio {
+        let Item::Gap { start, duration } = item else {
+            panic!("only gaps, not {item:?}");
+        };
+        assert!(end.is_none_or(|end| end == *start) && *duration > 0);
+        end = Some(start + duration);
+    }
+    let end = end.expect("gaps");
+    assert!(
+        (1180 * MS - LATENCY..=1220 * MS - LATENCY).contains(&(end)),
+        "{end}"
+    );
+}
+
+#[test]
+fn a_finished_track_ends_after_its_last_frame() {
+    let mut sim = Sim::new(Start::Live);
+    sim.join(0, 0, 480);
+    let before = frames(&drain(&sim.video)).len();
+    assert!(before > 0);
+    sim.engine.group_ended(VIDEO, (STARTED / 1000) as u64, true);
+    sim.engine.track_finished(VIDEO);
+    assert!(!sim.engine.ended());
+    sim.engine.track_finished(AUDIO);
+    sim.engine.group_ended(AUDIO, (STARTED / 1000) as u64, true);
+    sim.engine.advance(500 * MS);
+    assert!(sim.engine.ended());
+    assert_eq!(sim.video.pop(), Popped::Item(Item::Eos));
+}
+
+#[test]
+fn another_publisher_goes_on_later_in_running_time_with_a_new_segment() {
+    let mut sim = Sim::new(Start::Live);
+    sim.join(640, 0, 500);
+    let last = frames(&drain(&sim.video))
+        .last()
+        .map(|frame| frame.pts)
+        .expect("frames");
+    drain(&sim.audio);
+    sim.engine.rejoin();
+    // Media time from zero.
+    for media in (0..800).step_by(20) {
+        let now = 1000 + media;
+        if media % FRAME_MS == 0 {
+            sim.video(media, now);
+        }
+        sim.audio(media, now);
+    }
+    let video = drain(&sim.video);
+    assert!(segment(&video) > last);
+    let video = frames(&video);
+    assert!(video[0].discont && video[0].resync && video[0].key);
+    assert_eq!(video[0].pts, 1000 * MS);
+}
+
+#[test]
+fn a_malformed_frame_costs_nothing_but_itself() {
+    let mut sim = Sim::new(Start::Live);
+    sim.join(0, 0, 200);
+    let broken = sim
+        .engine
+        .frame(VIDEO, (STARTED / 1000) as u64, Bytes::new(), 210 * MS);
+    assert!(broken.is_err());
+    sim.video(STARTED + 240, 240);
+    let video = drain(&sim.video);
+    assert!(frames(&video).iter().skip(1).all(|frame| !frame.discont));
+    assert_eq!(
+        sim.engine.stats(VIDEO).expect("a track").malformed_frames,
+        1
+    );
+}

@@ -1,0 +1,238 @@
+//! One track of a broadcast that is played: what is held of it, and how its frames are stamped.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+use super::Queue;
+use crate::{
+    media::{catalog::Rendition, container, h264, opus},
+    net::subscribe::queue::{Frame, Item},
+    policy::{
+        Nanos,
+        dts::Dts,
+        reorder::{self, Dropped, Reorder},
+        timeline::Timeline,
+    },
+};
+
+/// Counters of one track.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrackStats {
+    pub groups: u64,
+    pub frames: u64,
+    pub bytes: u64,
+    /// Frames that came after the time at which they were to be presented.
+    pub late_frames: u64,
+    pub malformed_frames: u64,
+    pub dropped: Dropped,
+    /// How far behind the timeline this track's best frames are.
+    pub delay: Nanos,
+    pub jitter: Nanos,
+}
+
+/// Media time and payload of one access unit or packet.
+pub(super) struct Unit {
+    pub(super) media_us: u64,
+    pub(super) payload: Bytes,
+}
+
+/// A unit that may be pushed as soon as the timeline is known.
+pub(super) struct Ready {
+    pub(super) unit: Unit,
+    pub(super) media: Nanos,
+    pub(super) discont: bool,
+    pub(super) key: bool,
+}
+
+pub(super) struct Track {
+    pub(super) rendition: Arc<Rendition>,
+    pub(super) queue: Queue,
+    pub(super) format: Option<container::Format>,
+    pub(super) reorder: Reorder<Unit>,
+    /// Place of the next frame in each group that is being read. Markers have no place.
+    pub(super) places: BTreeMap<u64, u64>,
+    pub(super) dts: Option<Dts>,
+    /// Knows the reorder depth: from the description, or from the first key frame's parameter sets.
+    pub(super) dts_known: bool,
+    pub(super) held: VecDeque<Ready>,
+    /// With [`Start::NextGroup`]: the group that was under way when this track was joined.
+    pub(super) skipping: Option<u64>,
+    pub(super) joined_group: bool,
+    /// The segment in which this track presents; none until it is joined.
+    pub(super) edge: Option<Nanos>,
+    /// Running time up to which frames were pushed.
+    pub(super) pushed_until: Option<Nanos>,
+    pub(super) last_media: Option<Nanos>,
+    pub(super) interval: Option<Nanos>,
+    pub(super) rejoined: bool,
+    pub(super) discont: bool,
+    pub(super) finished: bool,
+    pub(super) ended: bool,
+    pub(super) stats: TrackStats,
+}
+
+impl Track {
+    pub(super) fn new(rendition: Arc<Rendition>, queue: Queue) -> Self {
+        let mut track = Self {
+            format: None,
+            reorder: Reorder::new(reorder_config(&rendition)),
+            places: BTreeMap::new(),
+            rendition: rendition.clone(),
+            queue,
+            dts: None,
+            dts_known: false,
+            held: VecDeque::new(),
+            skipping: None,
+            joined_group: false,
+            edge: None,
+            pushed_until: None,
+            last_media: None,
+            interval: None,
+            rejoined: true,
+            discont: true,
+            finished: false,
+            ended: false,
+            stats: TrackStats::default(),
+        };
+        track.set_rendition(rendition);
+        track
+    }
+
+    pub(super) fn set_rendition(&mut self, rendition: Arc<Rendition>) {
+        self.format = container::Format::from_catalog(rendition.container()).ok();
+        self.dts = None;
+        self.dts_known = !rendition.is_video();
+        if let Rendition::Video(video) = &*rendition {
+            self.interval = video
+                .framerate
+                .filter(|rate| *rate > 0.0)
+                .map(|rate| (1e9 / rate) as Nanos);
+            if let Some(config) = video
+                .description
+                .as_deref()
+                .and_then(|avcc| h264::Config::from_avcc(avcc).ok())
+            {
+                self.learn_depth(&config);
+            }
+        }
+        self.rendition = rendition;
+    }
+
+    fn learn_depth(&mut self, config: &h264::Config) {
+        self.dts = Some(Dts::new(usize::from(config.reorder_depth), self.interval));
+        self.dts_known = true;
+    }
+
+    pub(super) fn rejoin(&mut self) {
+        self.reorder.reset();
+        self.places.clear();
+        self.held.clear();
+        if let Some(dts) = &mut self.dts {
+            dts.reset();
+        }
+        self.skipping = None;
+        self.joined_group = false;
+        self.edge = None;
+        self.last_media = None;
+        self.rejoined = true;
+        self.discont = true;
+        self.finished = false;
+    }
+
+    pub(super) fn skips(&self, seq: u64) -> bool {
+        self.skipping.is_some_and(|skipped| seq <= skipped)
+    }
+
+    /// Presentation starts at `edge`; what is not needed to decode from there is dropped.
+    pub(super) fn open_segment(&mut self, edge: Nanos, timeline: &Timeline) {
+        let running = |ready: &Ready| timeline.to_running(ready.media);
+        if self.rendition.is_video() {
+            let first = self
+                .held
+                .iter()
+                .rposition(|ready| ready.key && running(ready).is_some_and(|at| at <= edge));
+            self.held.drain(..first.unwrap_or(0));
+        }
+        self.edge = Some(edge);
+        self.queue.push(Item::Segment { start: edge });
+    }
+
+    pub(super) fn push(&mut self, ready: Ready, timeline: &Timeline) {
+        let (Some(pts), Some(edge)) = (timeline.to_running(ready.media), self.edge) else {
+            return;
+        };
+        let duration = self.duration(&ready);
+        if !self.rendition.is_video() && pts + duration.unwrap_or(0) <= edge {
+            return;
+        }
+        if ready.key && !self.dts_known {
+            self.learn_in_band(&ready.unit.payload);
+        }
+        let discont = std::mem::take(&mut self.discont) || ready.discont;
+        if discont && let Some(dts) = &mut self.dts {
+            dts.skip();
+        }
+        // DTS is made in media time, so that a correction of the mapping moves both alike.
+        let dts = self.dts.as_mut().map(|dts| dts.next(ready.media));
+        let end = pts + duration.unwrap_or(0);
+        self.pushed_until = Some(self.pushed_until.map_or(end, |until| until.max(end)));
+        self.queue.push(Item::Frame(Frame {
+            pts,
+            dts: dts
+                .and_then(|dts| timeline.to_running(dts))
+                .map(|dts| dts.min(pts)),
+            duration,
+            media_us: ready.unit.media_us,
+            key: ready.key,
+            discont,
+            resync: std::mem::take(&mut self.rejoined),
+            payload: ready.unit.payload,
+        }));
+    }
+
+    fn learn_in_band(&mut self, access_unit: &[u8]) {
+        if let Ok(Some(config)) =
+            h264::Config::from_access_unit(access_unit, h264::NalFormat::ByteStream)
+        {
+            self.learn_depth(&config);
+        }
+    }
+
+    /// The place of the next frame in its group.
+    pub(super) fn place(&mut self, seq: u64) -> u64 {
+        let next = self.places.entry(seq).or_default();
+        let place = *next;
+        *next += 1;
+        place
+    }
+
+    /// From the codec where it says so, else from the frame rate, else from the frames so far.
+    fn duration(&mut self, ready: &Ready) -> Option<Nanos> {
+        match &*self.rendition {
+            Rendition::Audio(_) => opus::packet_duration_ns(&ready.unit.payload)
+                .ok()
+                .and_then(|ns| Nanos::try_from(ns).ok()),
+            Rendition::Video(video) => {
+                if video.framerate.is_none()
+                    && let Some(last) = self.last_media.replace(ready.media)
+                    && ready.media > last
+                {
+                    let step = ready.media - last;
+                    self.interval = Some(self.interval.map_or(step, |known| known.min(step)));
+                }
+                self.interval
+            }
+        }
+    }
+}
+
+fn reorder_config(rendition: &Rendition) -> reorder::Config {
+    reorder::Config {
+        independent: !rendition.is_video(),
+        ..reorder::Config::default()
+    }
+}
