@@ -182,7 +182,7 @@ impl Feed {
             "videotestsrc is-live=true pattern=ball ! video/x-raw,width=640,height=360,framerate=30/1 ! \
              x264enc tune=zerolatency speed-preset=ultrafast byte-stream=true key-int-max={} ! h264parse ! \
              video/x-h264,alignment=au,stream-format=byte-stream ! appsink name=video sync=false \
-             audiotestsrc is-live=true samplesperbuffer=480 ! audio/x-raw,rate=48000,channels=2 ! opusenc ! appsink name=audio sync=false",
+             audiotestsrc is-live=true wave=pink-noise samplesperbuffer=480 ! audio/x-raw,rate=48000,channels=2 ! opusenc ! appsink name=audio sync=false",
             options.gop
         ));
         let track = |name: &str, priority| {
@@ -225,7 +225,7 @@ impl Feed {
         }
         let demands: Vec<_> = writers.iter().map(TrackWriter::demand).collect();
         runtime::handle().block_on(drain(&self.connection, &demands, Duration::from_secs(2)));
-        for writer in writers {
+        for mut writer in writers {
             writer.finish();
         }
         self.broadcast.close();
@@ -317,6 +317,8 @@ pub struct ViewOptions {
     /// More properties of moqsrc.
     pub properties: String,
     pub audio: bool,
+    /// What stands between the video's queue and its sink.
+    pub decoder: Option<String>,
 }
 
 impl ViewOptions {
@@ -326,6 +328,7 @@ impl ViewOptions {
             latency_ms: 200,
             properties: String::new(),
             audio: true,
+            decoder: None,
         }
     }
 
@@ -336,6 +339,11 @@ impl ViewOptions {
 
     pub fn video_only(mut self) -> Self {
         self.audio = false;
+        self
+    }
+
+    pub fn video_through(mut self, decoder: &str) -> Self {
+        self.decoder = Some(decoder.to_owned());
         self
     }
 
@@ -357,18 +365,26 @@ impl ViewOptions {
             latency_ms,
             properties,
             audio,
+            decoder,
         } = self;
         // What is recorded is what comes to the queues, so that a sink that waits for its time does not hold it back.
-        let chain = |kind: &str| {
+        let chain = |kind: &str, decoder: &str| {
             format!(
-                "src.{kind}_0 ! queue name={kind} max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! \
+                "src.{kind}_0 ! queue name={kind} max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! {decoder} \
                  fakesink name={kind}-sink sync=true processing-deadline=0 max-lateness=20000000"
             )
         };
-        let audio_chain = if audio { chain("audio") } else { String::new() };
+        let audio_chain = if audio {
+            chain("audio", "")
+        } else {
+            String::new()
+        };
         let pipeline = Pipeline::launch(&format!(
             "moqsrc name=src url={url} broadcast={BROADCAST} latency={latency_ms} {properties} {} {audio_chain}",
-            chain("video")
+            chain(
+                "video",
+                &decoder.map_or(String::new(), |decoder| format!("{decoder} !"))
+            )
         ));
         let heard = Arc::<Mutex<Heard>>::default();
         watch_bus(&pipeline, &heard);
@@ -443,6 +459,14 @@ impl View {
             .downcast()
             .expect("a sink");
         Some(ns(seen.running?) + self.base_time() + ns(sink.latency()))
+    }
+
+    /// Share of the presented video frames that were at the pad when they were due.
+    pub fn in_time(&self) -> f64 {
+        let all = self.video.all();
+        let in_time = |seen: &Seen| Some(self.arrived(seen) <= self.presented(seen)?);
+        let presented: Vec<_> = all.iter().filter_map(in_time).collect();
+        presented.iter().filter(|in_time| **in_time).count() as f64 / presented.len() as f64
     }
 
     /// When it came out of the source, on the pipeline's clock, ns.
