@@ -319,3 +319,28 @@ fn a_malformed_frame_costs_nothing_but_itself() {
         1
     );
 }
+
+#[test]
+fn sound_that_is_ahead_of_a_slow_video_encoder_waits_and_is_not_lost() {
+    let mut sim = Sim::new(Start::Live);
+    // The encoder holds pictures for 3 s; nothing is taken from the queues meanwhile.
+    for now in (0..2000).step_by(20) {
+        sim.audio(STARTED + now, now);
+        if now % FRAME_MS == 0 {
+            sim.video(STARTED + now - 3000, now);
+        }
+    }
+    let audio = drain(&sim.audio);
+    let packets = frames(&audio);
+    assert_eq!(sim.audio.dropped(), (0, 0));
+    let end = packets.last().expect("packets").pts;
+    assert!(
+        end > 4900 * MS,
+        "the last packet is for 3 s later, not {end}"
+    );
+    assert!(
+        packets
+            .windows(2)
+            .all(|pair| pair[1].pts - pair[0].pts <= 21 * MS)
+    );
+}
