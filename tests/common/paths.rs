@@ -3,7 +3,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -32,8 +35,26 @@ pub fn relay() -> Relay {
 }
 
 /// A relay at the address of one that has stopped.
+///
+/// The port of one that was stopped without leave to finish is free a moment later.
 pub fn relay_at(address: SocketAddr) -> Relay {
-    Relay::start(RelayConfig::new(vec![address])).expect("a relay at the same port")
+    let end = Instant::now() + LIMIT;
+    loop {
+        match Relay::start(RelayConfig::new(vec![address])) {
+            Ok(relay) => return relay,
+            Err(err) if Instant::now() >= end => panic!("no relay at the same port: {err}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// A relay that notices soon when a peer is gone without a word.
+pub fn watchful_relay() -> Relay {
+    super::init();
+    let mut config = RelayConfig::local();
+    config.idle_timeout = Duration::from_secs(2);
+    config.keep_alive_interval = Duration::from_millis(500);
+    Relay::start(config).expect("a relay")
 }
 
 pub fn delay(ms: u64) -> PathSettings {
@@ -165,10 +186,12 @@ impl Feed {
             audio,
             gop,
         } = options;
-        // No two packets of noise are alike, so that each is known by its payload.
+        // No two packets of noise are alike, nor two balls, so that all is known by its payload.
+        static FEEDS: AtomicU32 = AtomicU32::new(0);
+        let colour = 0xff80_8080 + 0x0010_2030 * (FEEDS.fetch_add(1, Ordering::Relaxed) % 4);
         let pipeline = Pipeline::launch(&format!(
             "moqsink name=sink {to} broadcast={BROADCAST} video_0::track={video} audio_0::track={audio} \
-             videotestsrc is-live=true pattern=ball ! video/x-raw,width=640,height=360,framerate=30/1 ! \
+             videotestsrc is-live=true pattern=ball foreground-color={colour} ! video/x-raw,width=640,height=360,framerate=30/1 ! \
              x264enc tune=zerolatency speed-preset=ultrafast byte-stream=true key-int-max={gop} ! h264parse ! \
              video/x-h264,alignment=au,stream-format=byte-stream ! queue name=video ! sink.video_0 \
              audiotestsrc is-live=true wave=pink-noise samplesperbuffer=480 ! audio/x-raw,rate=48000,channels=2 ! opusenc ! \
