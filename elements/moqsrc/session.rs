@@ -63,12 +63,11 @@ impl Session {
 
     /// While not playing nothing is subscribed and nothing waits.
     pub(super) fn set_playing(&self, playing: bool) {
-        self.player.set_playing(playing);
-        if !playing {
-            for (_, slot) in self.slots() {
-                slot.queue.clear();
-            }
+        // What waited when the pipeline was paused is of the past when it goes on.
+        for (_, slot) in self.slots() {
+            slot.queue.clear();
         }
+        self.player.set_playing(playing);
     }
 
     /// No further pads from here on.
@@ -259,8 +258,9 @@ impl Session {
         let started =
             element.add_pad(&slot.pad).is_ok() && slot.src.sync_state_with_parent().is_ok();
         if self.state.lock().stopping {
-            // The state change may have passed this source by.
+            // The state change may have passed this source by, and the pads may have been taken away already.
             slot.dispose(element.upcast_ref());
+            let _ = element.remove_pad(&slot.pad);
             return false;
         }
         if !started {
