@@ -121,7 +121,7 @@ impl Session {
         if changed {
             self.post_collection(element);
         }
-        self.fill_slots(element);
+        self.fill_slots(element, false);
     }
 
     /// Takes the application's choice.
@@ -137,7 +137,7 @@ impl Session {
             pad.push_event(gst::event::Eos::new());
             let _ = element.remove_pad(&pad);
         }
-        self.fill_slots(element);
+        self.fill_slots(element, true);
     }
 
     /// Takes every pad away. Called when the sources are stopped.
@@ -160,8 +160,9 @@ impl Session {
         let _ = element.post_message(message);
     }
 
-    /// Makes a pad for each selected track that has none, then says that there are no more.
-    fn fill_slots(&self, element: &MoqSrc) {
+    /// Makes a pad for each selected track that has none, then says that there are no more. What is selected is told when it
+    /// changed, or when it was asked for.
+    fn fill_slots(&self, element: &MoqSrc, asked: bool) {
         let missing: Vec<Entry> = {
             let state = self.state.lock();
             state
@@ -185,7 +186,7 @@ impl Session {
         if first {
             element.no_more_pads();
         }
-        if first || !missing.is_empty() {
+        if asked || first || !missing.is_empty() {
             self.post_selected(element);
         }
     }
