@@ -158,6 +158,12 @@ impl Engine {
             return Ok(());
         }
         let index = track.place(seq);
+        if index == 0 && track.rendition.is_video() {
+            track.learn_from_key_frame(&frame.payload);
+            if let Some(depth) = track.stated_depth {
+                self.timeline.set_reorder_depth(id, depth);
+            }
+        }
         track.stats.bytes += bytes as u64;
         track.stats.frames += 1;
         let media = media_nanos(frame.pts_us);
@@ -269,6 +275,9 @@ impl Engine {
         for (id, track) in &mut self.tracks {
             track.held.clear();
             track.last_media = None;
+            if let Some(dts) = &mut track.dts {
+                dts.reset();
+            }
             if *id == by {
                 track.reorder.start_at(seq);
             }

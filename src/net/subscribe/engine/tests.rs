@@ -344,3 +344,27 @@ fn sound_that_is_ahead_of_a_slow_video_encoder_waits_and_is_not_lost() {
             .all(|pair| pair[1].pts - pair[0].pts <= 21 * MS)
     );
 }
+
+#[test]
+fn a_frame_rate_that_cannot_be_does_not_hide_what_follows() {
+    for framerate in [1e-300, 0.01] {
+        let mut sim = Sim::new(Start::Live);
+        let rendition = Rendition::Video(VideoRendition {
+            codec: "avc3.42c01e".into(),
+            framerate: Some(framerate),
+            ..VideoRendition::default()
+        });
+        sim.engine.reconfigure(VIDEO, Arc::new(rendition));
+        sim.join(0, 0, 500);
+        drain(&sim.video);
+        sim.engine.rejoin();
+        for media in (3000..5000).step_by(20) {
+            if media % FRAME_MS == 0 {
+                sim.video(media, media);
+            }
+            sim.audio(media, media);
+        }
+        let start = segment(&drain(&sim.video));
+        assert!(start <= 3100 * MS, "shown from now on, not from {start}");
+    }
+}
