@@ -132,10 +132,9 @@ impl Session {
             state.take_deselected()
         };
         for slot in deselected {
-            let pad = slot.pad.clone();
             slot.dispose(element.upcast_ref());
-            pad.push_event(gst::event::Eos::new());
-            let _ = element.remove_pad(&pad);
+            slot.pad.push_event(gst::event::Eos::new());
+            slot.remove_pad(element.upcast_ref());
         }
         self.fill_slots(element);
     }
@@ -145,7 +144,7 @@ impl Session {
         let slots = std::mem::take(&mut self.state.lock().slots);
         for slot in slots.into_values() {
             slot.dispose(element.upcast_ref());
-            let _ = element.remove_pad(&slot.pad);
+            slot.remove_pad(element.upcast_ref());
         }
     }
 
@@ -259,7 +258,7 @@ impl Session {
         if self.state.lock().stopping {
             // The state change may have passed this source by, and the pads may have been taken away already.
             slot.dispose(element.upcast_ref());
-            let _ = element.remove_pad(&slot.pad);
+            slot.remove_pad(element.upcast_ref());
             return false;
         }
         if !started {

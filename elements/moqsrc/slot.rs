@@ -1,6 +1,9 @@
 //! One track of the broadcast as a pad: the private source, the ghost pad and whether anybody wants its data.
 
-use std::sync::{Arc, Weak};
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicBool, Ordering},
+};
 
 use gst::{glib, prelude::*};
 use parking_lot::Mutex;
@@ -89,6 +92,8 @@ pub(super) struct Slot {
     pub src: TrackSrc,
     pub queue: Queue,
     pub demand: Arc<Demand>,
+    source_removed: Arc<AtomicBool>,
+    pad_removed: Arc<AtomicBool>,
 }
 
 /// What a slot is made from.
@@ -136,17 +141,31 @@ impl Slot {
             src,
             queue,
             demand,
+            source_removed: Arc::default(),
+            pad_removed: Arc::default(),
         })
     }
 
-    /// Stops the source and removes it; the pad is the caller's to remove. Not to be called from a streaming thread.
+    /// Stops the source and removes it. The thread that stops the element and the one that adds pads may both call this.
+    /// Not to be called from a streaming thread.
     pub(super) fn dispose(&self, bin: &gst::Bin) {
         self.demand.set_linked(false);
         self.queue.close();
         let _ = self.pad.set_active(false);
         self.src.set_locked_state(true);
         let _ = self.src.set_state(gst::State::Null);
-        let _ = bin.remove(&self.src);
+        // Whoever adds the pad may have started the source again in the meantime: only the removal is done once.
+        if !self.source_removed.swap(true, Ordering::AcqRel) {
+            let _ = bin.remove(&self.src);
+        }
+    }
+
+    /// Takes the pad away if it was added; whoever adds it while the element is being stopped calls this afterwards.
+    pub(super) fn remove_pad(&self, bin: &gst::Bin) {
+        let added = self.pad.parent().as_ref() == Some(bin.upcast_ref());
+        if added && !self.pad_removed.swap(true, Ordering::AcqRel) {
+            let _ = bin.remove_pad(&self.pad);
+        }
     }
 }
 
