@@ -121,7 +121,7 @@ impl Session {
         if changed {
             self.post_collection(element);
         }
-        self.fill_slots(element);
+        self.fill_slots(element, false);
     }
 
     /// Takes the application's choice.
@@ -132,11 +132,11 @@ impl Session {
             state.take_deselected()
         };
         for slot in deselected {
+            slot.end();
             slot.dispose(element.upcast_ref());
-            slot.pad.push_event(gst::event::Eos::new());
             slot.remove_pad(element.upcast_ref());
         }
-        self.fill_slots(element);
+        self.fill_slots(element, true);
     }
 
     /// Takes every pad away. Called when the sources are stopped.
@@ -159,8 +159,8 @@ impl Session {
         let _ = element.post_message(message);
     }
 
-    /// Makes a pad for each selected track that has none, then says that there are no more.
-    fn fill_slots(&self, element: &MoqSrc) {
+    /// Makes a pad for each selected track that has none, then says that there are no more. A choice is always answered.
+    fn fill_slots(&self, element: &MoqSrc, chosen: bool) {
         let missing: Vec<Entry> = {
             let state = self.state.lock();
             state
@@ -184,7 +184,7 @@ impl Session {
         if first {
             element.no_more_pads();
         }
-        if first || !missing.is_empty() {
+        if first || chosen || !missing.is_empty() {
             self.post_selected(element);
         }
     }

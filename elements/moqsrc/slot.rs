@@ -146,6 +146,15 @@ impl Slot {
         })
     }
 
+    /// Ends the stream for downstream, after the last buffer of the source, which is stopped. Before [`Self::dispose`].
+    pub(super) fn end(&self) {
+        self.demand.set_linked(false);
+        self.queue.close();
+        self.src.set_locked_state(true);
+        let _ = self.src.set_state(gst::State::Null);
+        self.pad.push_event(gst::event::Eos::new());
+    }
+
     /// Stops the source and removes it. The thread that stops the element and the one that adds pads may both call this.
     /// Not to be called from a streaming thread.
     pub(super) fn dispose(&self, bin: &gst::Bin) {
@@ -171,6 +180,7 @@ impl Slot {
 
 fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event) -> gst::GhostPad {
     let refused = Arc::downgrade(demand);
+    let relinked = Arc::downgrade(demand);
     let pad = gst::GhostPad::builder_from_template(config.template)
         .name(config.pad_name)
         .proxy_pad_chain_function(move |pad, parent, buffer| {
@@ -190,9 +200,11 @@ fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event
             }
         })
         .proxy_pad_event_function(move |pad, parent, event| {
-            // The base source names a stream and a group of its own; those of the broadcast stand.
-            let event = match event.type_() {
-                gst::EventType::StreamStart => stream_start.clone(),
+            let event = match event.view() {
+                // The base source names a stream and a group of its own; those of the broadcast stand.
+                gst::EventView::StreamStart(_) => stream_start.clone(),
+                // The pad had them when it was added.
+                gst::EventView::Caps(caps) if has_caps(parent, caps) => return true,
                 _ => event,
             };
             gst::Pad::event_default(
@@ -201,7 +213,13 @@ fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event
                 event,
             )
         })
-        .event_function(super::imp::src_pad_event)
+        .event_function(move |pad, parent, event| {
+            // Something was linked further down: whoever refused the track may take it now.
+            if event.type_() == gst::EventType::Reconfigure {
+                set_linked(&relinked, pad.is_linked());
+            }
+            super::imp::src_pad_event(pad, parent, event)
+        })
         .query_function(super::imp::src_pad_query)
         .build();
     let linked = Arc::downgrade(demand);
@@ -209,6 +227,11 @@ fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event
     let unlinked = Arc::downgrade(demand);
     pad.connect_unlinked(move |_, _| set_linked(&unlinked, false));
     pad
+}
+
+fn has_caps(pad: Option<&gst::Object>, caps: &gst::event::Caps) -> bool {
+    pad.and_then(|pad| pad.downcast_ref::<gst::Pad>()?.current_caps())
+        .is_some_and(|current| current.is_strictly_equal(caps.caps()))
 }
 
 fn set_linked(demand: &Weak<Demand>, linked: bool) {
