@@ -316,6 +316,11 @@ impl ElementImpl for MoqSrc {
     }
 
     fn query(&self, query: &mut gst::QueryRef) -> bool {
+        // The bin asks its sinks, of which there are none.
+        if let gst::QueryViewMut::Latency(query) = query.view_mut() {
+            query.set(true, self.settings.lock().latency(), gst::ClockTime::NONE);
+            return true;
+        }
         answer(query).unwrap_or_else(|| ElementImplExt::parent_query(self, query))
     }
 }
