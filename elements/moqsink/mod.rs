@@ -18,7 +18,6 @@
 //! | `track_sink` | the private sink: pacing, caps, segments, buffers |
 //! | `track` | access units → groups of one track |
 //! | `publication` | broadcast, catalog, announcement: what the tracks have in common |
-//! | `timeline` | running time → media time |
 //! | `key_unit` | asking the encoder for a key frame |
 //! | `stats` | the `stats` structure |
 
@@ -30,7 +29,6 @@ mod settings;
 mod stats;
 #[cfg(test)]
 mod tests;
-mod timeline;
 mod track;
 mod track_sink;
 

@@ -1,6 +1,6 @@
 //! What the tracks of an element have in common: connection, broadcast, catalog, announcement, media time.
 //!
-//! Its locks are leaves but for `broadcast` before `timeline`; they are held for calls of the protocol library that do
+//! Its locks are leaves but for `broadcast` before `generations`; they are held for calls of the protocol library that do
 //! not block, never while anything of GStreamer is called.
 
 use std::{
@@ -11,14 +11,14 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::timeline::{Anchor, Mapped, Position, Timeline};
 use crate::{
-    media::catalog::{AudioRendition, Catalog, Clock, VideoRendition, hang},
+    media::catalog::{Catalog, Clock, Rendition, hang},
     net::{
         error::{Cause, Error, Result},
         publish::{self, Broadcast, CATALOG_PRIORITY, Demand, TrackOptions, TrackWriter},
         session::Connection,
     },
+    policy::generation::{Anchor, Generations, Mapped, Position},
     runtime,
 };
 
@@ -33,17 +33,10 @@ const END: Duration = Duration::from_millis(150);
 
 pub(super) type TrackId = u64;
 
-/// A catalog entry.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Rendition {
-    Video(VideoRendition),
-    Audio(AudioRendition),
-}
-
 #[derive(Default)]
 pub(super) struct Publication {
     life: Mutex<Life>,
-    timeline: Mutex<Timeline>,
+    generations: Mutex<Generations>,
 }
 
 /// A publication exists from READY→PAUSED to PAUSED→READY.
@@ -90,7 +83,7 @@ impl Publication {
         tracks: impl IntoIterator<Item = TrackId>,
     ) -> Result<()> {
         let (broadcast, catalog) = create(&connection, &path)?;
-        *self.timeline.lock() = Timeline::default();
+        *self.generations.lock() = Generations::default();
         *self.life.lock() = Life::Running(Box::new(Running {
             connection,
             path,
@@ -240,7 +233,7 @@ impl Publication {
     }
 
     pub fn needs_anchor(&self, key: (usize, u64)) -> bool {
-        self.timeline.lock().needs_anchor(key)
+        self.generations.lock().needs_anchor(key)
     }
 
     /// Running time `elapsed` (ns) is now.
@@ -251,12 +244,12 @@ impl Publication {
             .and_then(|now| i64::try_from(now.as_nanos()).ok())
             .unwrap_or(0);
         let wall = now.saturating_sub(elapsed);
-        self.timeline.lock().set_anchor(Anchor { key, wall });
+        self.generations.lock().set_anchor(Anchor { key, wall });
     }
 
     /// Media time for a frame of a track.
     pub fn map(&self, position: &mut Position, running: i64, restart: bool) -> Mapped {
-        self.timeline.lock().map(position, running, restart)
+        self.generations.lock().map(position, running, restart)
     }
 
     /// The connection, while there is one.
@@ -268,7 +261,7 @@ impl Publication {
     }
 
     fn clock(&self) -> Option<Clock> {
-        let wall = u64::try_from(self.timeline.lock().wall()?).ok()?;
+        let wall = u64::try_from(self.generations.lock().wall()?).ok()?;
         Clock::from_unix_ns(wall)
     }
 }

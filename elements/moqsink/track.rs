@@ -17,9 +17,8 @@ use parking_lot::Mutex;
 use super::{
     MoqSinkTrackStatus as Status,
     key_unit::Limiter,
-    publication::{Publication, Rendition, TrackId, end_track},
+    publication::{Publication, TrackId, end_track},
     stats::{Counters, Drop as Lost},
-    timeline::Position,
 };
 use crate::{
     elements::{
@@ -27,6 +26,7 @@ use crate::{
         connection::EventSender,
     },
     media::{
+        catalog::Rendition,
         codec::Kind,
         container::legacy,
         h264::{self, Config, KeyKind, NalFormat},
@@ -35,7 +35,10 @@ use crate::{
         error::{Cause, Error},
         publish::{TrackWriter, WriteError},
     },
-    policy::group::{self, Action, DEFAULT_AUDIO_DURATION, Grouping, Key, Limits, Reason},
+    policy::{
+        generation::Position,
+        group::{self, Action, DEFAULT_AUDIO_DURATION, Grouping, Key, Limits, Reason},
+    },
     runtime,
 };
 

@@ -63,12 +63,11 @@ impl Session {
 
     /// While not playing nothing is subscribed and nothing waits.
     pub(super) fn set_playing(&self, playing: bool) {
-        self.player.set_playing(playing);
-        if !playing {
-            for (_, slot) in self.slots() {
-                slot.queue.clear();
-            }
+        // What waited when the pipeline was paused is of the past when it goes on.
+        for (_, slot) in self.slots() {
+            slot.queue.clear();
         }
+        self.player.set_playing(playing);
     }
 
     /// No further pads from here on.
@@ -122,7 +121,7 @@ impl Session {
         if changed {
             self.post_collection(element);
         }
-        self.fill_slots(element);
+        self.fill_slots(element, false);
     }
 
     /// Takes the application's choice.
@@ -138,7 +137,7 @@ impl Session {
             pad.push_event(gst::event::Eos::new());
             let _ = element.remove_pad(&pad);
         }
-        self.fill_slots(element);
+        self.fill_slots(element, true);
     }
 
     /// Takes every pad away. Called when the sources are stopped.
@@ -161,8 +160,9 @@ impl Session {
         let _ = element.post_message(message);
     }
 
-    /// Makes a pad for each selected track that has none, then says that there are no more.
-    fn fill_slots(&self, element: &MoqSrc) {
+    /// Makes a pad for each selected track that has none, then says that there are no more. What is selected is told when it
+    /// changed, or when it was asked for.
+    fn fill_slots(&self, element: &MoqSrc, asked: bool) {
         let missing: Vec<Entry> = {
             let state = self.state.lock();
             state
@@ -186,7 +186,7 @@ impl Session {
         if first {
             element.no_more_pads();
         }
-        if first || !missing.is_empty() {
+        if asked || first || !missing.is_empty() {
             self.post_selected(element);
         }
     }
@@ -258,8 +258,9 @@ impl Session {
         let started =
             element.add_pad(&slot.pad).is_ok() && slot.src.sync_state_with_parent().is_ok();
         if self.state.lock().stopping {
-            // The state change may have passed this source by.
+            // The state change may have passed this source by, and the pads may have been taken away already.
             slot.dispose(element.upcast_ref());
+            let _ = element.remove_pad(&slot.pad);
             return false;
         }
         if !started {

@@ -233,13 +233,14 @@ mod imp {
             let caps = match caps_of(rendition) {
                 Ok(caps) => caps,
                 Err(err) => {
-                    gst::element_imp_error!(
+                    // The track stops alone; the rest of the broadcast goes on.
+                    gst::element_imp_warning!(
                         self,
                         gst::StreamError::CodecNotFound,
-                        ["{err}"],
+                        ["The track cannot go on: {err}"],
                         details: gst::Structure::builder("moq-error").field("cause", "codec").build()
                     );
-                    return Err(gst::FlowError::NotNegotiated);
+                    return Err(gst::FlowError::Eos);
                 }
             };
             gst::info!(CAT, imp = self, "caps {caps}");

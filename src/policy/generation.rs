@@ -1,118 +1,121 @@
-//! Running time → media time of a published broadcast.
+//! Running time → media time of the broadcast.
 //!
-//! Media time on the wire starts at 0 and `clock.wall` of the catalog is the wall time of that 0, once and for all.
-//! A flush, a new base time or a pause changes which wall time running time 0 is: a new *generation*, whose
-//! offset keeps wall time = `clock.wall` + media time true (peer-lessons rows 12, 18, 25).
+//! The pipeline's running time starts again or stands still with a seek, a pause, a new clock; media time on the wire only
+//! goes on. Each such change is a generation with an offset of its own, chosen so that the catalog's `clock.wall` stays true:
+//! media time = wall time − wall time of media time 0.
 
-use super::{MILLISECOND, Nanos, SECOND};
+/// A generation that starts in the past of what was written is put this far behind it.
+const STEP: i64 = 20_000_000;
 
-/// Running times before 0 by up to this become media time 0: priming of an encoder. Before that there is no media time.
-const PRIMING: Nanos = SECOND;
+/// How far a picture may be shown before one that was decoded earlier.
+const REORDER: i64 = 1_000_000_000;
 
-/// How far after everything before a generation starts whose wall clock has been set back.
-const MARGIN: Nanos = 100 * MILLISECOND;
+/// Disagreement of two wall clocks that is not worth a change, in ns.
+const TOLERANCE: i64 = 2_000_000;
 
-/// The resolution of media time on the wire.
-const MICROSECOND: Nanos = 1000;
-
-/// The generations of a broadcast, shared by its tracks.
-#[derive(Debug, Clone)]
-pub struct Generations {
-    wall_zero: Nanos,
-    /// Media time of running time 0.
-    offset: Nanos,
-    number: u64,
-    /// How much of the offset the wall clock does not account for.
-    error: Nanos,
-    /// No track has shown up in this generation.
-    fresh: bool,
-    newest: Nanos,
+/// What ties running time to the wall clock. All in ns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anchor {
+    /// Identity of the clock and the base time: what says that running time is another one.
+    pub key: (usize, u64),
+    /// Unix time of running time 0.
+    pub wall: i64,
 }
 
-/// How far a track of the broadcast has come. One for each track, from its start on.
-#[derive(Debug, Clone, Default)]
-pub struct Progress {
-    generation: u64,
-    /// The largest media time so far.
-    newest: Option<Nanos>,
-    /// The largest media time of the generations before.
-    floor: Option<Nanos>,
+/// Where one track is in the generations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Position {
+    generation: usize,
+    /// The newest media time of the track.
+    newest: Option<i64>,
+}
+
+/// A media time, and whether the track's timestamps are continuous.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapped {
+    /// ns
+    pub time: i64,
+    /// The mapping is another one than for the frame before.
+    pub jumped: bool,
+}
+
+/// The mapping of a broadcast that is published; see the module.
+#[derive(Debug, Default)]
+pub struct Generations {
+    anchor: Option<Anchor>,
+    /// Unix time of media time 0.
+    wall: Option<i64>,
+    /// Media time of running time 0, one for each generation.
+    offsets: Vec<i64>,
+    /// The newest generation that a new anchor began: it concerns every track.
+    anchored: usize,
+    newest: i64,
 }
 
 impl Generations {
-    /// The first generation: media time is running time. `wall_of_running_zero` in nanoseconds since 1970.
-    pub fn new(wall_of_running_zero: Nanos) -> Self {
-        Self {
-            wall_zero: wall_of_running_zero,
-            offset: 0,
-            number: 0,
-            error: 0,
-            fresh: false,
-            newest: 0,
-        }
+    /// Unix time of media time 0 in ns, once known.
+    pub fn wall(&self) -> Option<i64> {
+        self.wall
     }
 
-    /// Starts a generation: running time 0 is another wall time from now on.
-    pub fn restart(&mut self, wall_of_running_zero: Nanos) {
-        self.offset = wall_of_running_zero.saturating_sub(self.wall_zero);
-        self.error = 0;
-        self.number += 1;
-        self.fresh = true;
+    /// The anchor has to be renewed before [`Self::map`].
+    pub fn needs_anchor(&self, key: (usize, u64)) -> bool {
+        self.anchor.is_none_or(|anchor| anchor.key != key)
     }
 
-    /// The wall time of media time 0, in nanoseconds since 1970: `clock.wall` of the catalog.
-    pub fn wall(&self) -> Nanos {
-        self.wall_zero
-    }
-
-    /// How far ahead of the wall clock `wall` + media time is, because the clock was set back and
-    /// media time cannot go back. Mostly 0.
-    pub fn wall_error(&self) -> Nanos {
-        self.error
-    }
-
-    /// Which generation this is, from 0.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// The media time of a frame in microseconds. Within a generation it may go back (B-frames), but never to
-    /// before what the track had in generations before: there it comes 1 µs later. Up to a second before media time 0 it is
-    /// 0; before that there is none, and the frame is not published.
-    pub fn media(&mut self, progress: &mut Progress, running: Nanos) -> Option<u64> {
-        if progress.generation != self.number {
-            progress.generation = self.number;
-            progress.floor = progress.newest;
-        }
-        let mut media = running.saturating_add(self.offset);
-        if let Some(floor) = progress.floor
-            && media <= floor
+    /// Running time is another one from now on.
+    pub fn set_anchor(&mut self, anchor: Anchor) {
+        let first = self.anchor.replace(anchor).is_none();
+        let wall = *self.wall.get_or_insert(anchor.wall);
+        let offset = anchor.wall - wall;
+        if first {
+            self.offsets = vec![offset];
+        } else if self
+            .offsets
+            .last()
+            .is_none_or(|last| (last - offset).abs() > TOLERANCE)
         {
-            if self.fresh {
-                self.slip(media);
-                media = running.saturating_add(self.offset);
-            }
-            media = media.max(floor.saturating_add(MICROSECOND));
+            self.offsets.push(offset);
+            self.anchored = self.offsets.len() - 1;
         }
-        self.fresh = false;
-        if media < -PRIMING {
-            return None;
-        }
-        let media = media.max(0) / MICROSECOND * MICROSECOND;
-        self.newest = self.newest.max(media);
-        progress.newest = Some(progress.newest.map_or(media, |newest| newest.max(media)));
-        u64::try_from(media / MICROSECOND).ok()
     }
 
-    /// The wall clock was set back: the whole generation moves after what was, so that its tracks stay in sync.
-    fn slip(&mut self, media: Nanos) {
-        let by = self
-            .newest
-            .saturating_add(MARGIN)
-            .saturating_sub(media)
-            .max(0);
-        self.offset = self.offset.saturating_add(by);
-        self.error = by;
+    /// Media time of a frame. `restart`: a segment began before it, so that it has to follow everything before; without,
+    /// it may stand back as far as pictures are reordered.
+    pub fn map(&mut self, position: &mut Position, running: i64, restart: bool) -> Mapped {
+        if self.offsets.is_empty() {
+            self.offsets.push(0);
+        }
+        let before = position.generation;
+        position.generation = before.max(self.anchored);
+        let reorder = if restart { 0 } else { REORDER };
+        let fits = |time: i64| {
+            time >= 0
+                && position
+                    .newest
+                    .is_none_or(|newest| time + reorder >= newest)
+        };
+        let last = self.offsets.len() - 1;
+        let mut time = running.saturating_add(self.offsets[position.generation]);
+        let mut generation = position.generation;
+        if !fits(time) {
+            // Another track went back before: stay in sync with it.
+            generation = last;
+            time = running.saturating_add(self.offsets[last]);
+        }
+        if !fits(time) {
+            time = self.newest + STEP;
+            self.offsets.push(time.saturating_sub(running));
+            generation = self.offsets.len() - 1;
+        }
+        position.generation = generation;
+        let jumped = position.newest.is_some() && generation != before;
+        position.newest = Some(match position.newest {
+            Some(newest) if !jumped => newest.max(time),
+            _ => time,
+        });
+        self.newest = self.newest.max(time);
+        Mapped { time, jumped }
     }
 }
 
@@ -120,96 +123,100 @@ impl Generations {
 mod tests {
     use super::*;
 
-    const WALL: Nanos = 1_800_000_000 * SECOND;
-    const MS: Nanos = MILLISECOND;
+    const SECOND: i64 = 1_000_000_000;
+    const MS: i64 = 1_000_000;
+    /// Unix time at which the tests start.
+    const START: i64 = 1_800_000_000 * SECOND;
 
-    #[test]
-    fn media_time_is_running_time_in_microseconds_at_first() {
-        let mut g = Generations::new(WALL);
-        let mut track = Progress::default();
-        assert_eq!(g.media(&mut track, 40 * MS), Some(40_000));
-        assert_eq!(g.wall(), WALL);
+    fn anchor(base_time: u64, wall: i64) -> Anchor {
+        Anchor {
+            key: (1, base_time),
+            wall,
+        }
     }
 
     #[test]
-    fn after_a_pause_of_three_seconds_the_wall_clock_is_still_true_row_12() {
-        let mut g = Generations::new(WALL);
-        let mut track = Progress::default();
-        g.media(&mut track, 10 * SECOND);
-        // Running time stood still while the wall clock went on.
-        g.restart(WALL + 3 * SECOND);
-        let running = 10 * SECOND + 40 * MS;
-        let media = g.media(&mut track, running).unwrap();
-        let captured = WALL + 3 * SECOND + running;
-        assert_eq!(g.wall() + media as Nanos * MICROSECOND, captured);
-        assert_eq!((g.wall_error(), g.number()), (0, 1));
+    fn media_time_is_running_time_at_first() {
+        let mut generations = Generations::default();
+        generations.set_anchor(anchor(0, START));
+        let mut track = Position::default();
+        for n in 0..3 {
+            let mapped = generations.map(&mut track, n * 20 * MS, false);
+            assert_eq!((mapped.time, mapped.jumped), (n * 20 * MS, false));
+        }
+        assert_eq!(generations.wall(), Some(START));
+    }
+
+    /// Row 12: running time stands still in a pause, the wall clock does not.
+    #[test]
+    fn after_a_pause_the_wall_clock_is_still_right() {
+        let mut generations = Generations::default();
+        generations.set_anchor(anchor(0, START));
+        let mut tracks = [Position::default(), Position::default()];
+        for track in &mut tracks {
+            generations.map(track, 5 * SECOND, false);
+        }
+        assert!(generations.needs_anchor((1, 10)));
+        generations.set_anchor(anchor(10, START + 10 * SECOND));
+        for track in &mut tracks {
+            let mapped = generations.map(track, 5 * SECOND + 20 * MS, false);
+            assert_eq!((mapped.time, mapped.jumped), (15 * SECOND + 20 * MS, true));
+        }
+        assert_eq!(generations.wall(), Some(START));
+    }
+
+    /// Row 18.
+    #[test]
+    fn tracks_that_go_back_go_on_together() {
+        let mut generations = Generations::default();
+        generations.set_anchor(anchor(0, START));
+        let (mut video, mut audio) = (Position::default(), Position::default());
+        generations.map(&mut video, 10 * SECOND, false);
+        generations.map(&mut audio, 10 * SECOND + 5 * MS, false);
+        let first = generations.map(&mut video, 2 * SECOND, true);
+        assert!(first.jumped && first.time > 10 * SECOND + 5 * MS);
+        // The other track still has frames of before.
+        let old = generations.map(&mut audio, 10 * SECOND + 25 * MS, false);
+        assert_eq!((old.time, old.jumped), (10 * SECOND + 25 * MS, false));
+        let second = generations.map(&mut audio, 2 * SECOND + 10 * MS, true);
+        assert_eq!(second.time - first.time, 10 * MS);
+        let next = generations.map(&mut video, 2 * SECOND + 40 * MS, false);
+        assert_eq!((next.time - first.time, next.jumped), (40 * MS, false));
     }
 
     #[test]
-    fn a_new_base_time_does_not_take_media_time_back_rows_18_and_25() {
-        let mut g = Generations::new(WALL);
-        let mut track = Progress::default();
-        g.media(&mut track, 10 * SECOND);
-        // Running time starts at 0 again, 10.5 s after it first did.
-        g.restart(WALL + 10 * SECOND + 500 * MS);
-        assert_eq!(g.media(&mut track, 0), Some(10_500_000));
-        assert_eq!(g.wall_error(), 0);
+    fn reordered_pictures_are_no_jump() {
+        let mut generations = Generations::default();
+        generations.set_anchor(anchor(0, START));
+        let mut track = Position::default();
+        for pts in [0, 120, 40, 80, 240, 160] {
+            let mapped = generations.map(&mut track, pts * MS, false);
+            assert_eq!((mapped.time, mapped.jumped), (pts * MS, false));
+        }
     }
 
     #[test]
-    fn a_wall_clock_set_back_keeps_media_time_rising_and_the_tracks_in_sync() {
-        let mut g = Generations::new(WALL);
-        let (mut video, mut audio) = (Progress::default(), Progress::default());
-        let last = g.media(&mut video, 10 * SECOND).unwrap();
-        let last_audio = g.media(&mut audio, 9 * SECOND + 900 * MS).unwrap();
-        g.restart(WALL - 3600 * SECOND);
-        let next_audio = g.media(&mut audio, 10 * SECOND).unwrap();
-        let next_video = g.media(&mut video, 10 * SECOND).unwrap();
-        assert!(next_audio > last_audio && next_video > last);
-        assert_eq!(next_audio, next_video);
-        assert_eq!(g.wall_error(), 3600 * SECOND + 100 * MS);
-        g.restart(WALL);
-        assert_eq!(g.wall_error(), 0);
-        assert_eq!(g.media(&mut video, 11 * SECOND), Some(11_000_000));
+    fn a_small_step_back_counts_when_a_segment_began() {
+        let mut generations = Generations::default();
+        generations.set_anchor(anchor(0, START));
+        let mut track = Position::default();
+        generations.map(&mut track, 1000 * MS, false);
+        let mapped = generations.map(&mut track, 900 * MS, true);
+        assert!(mapped.jumped && mapped.time > 1000 * MS);
     }
 
     #[test]
-    fn a_wall_clock_set_forward_is_followed() {
-        let mut g = Generations::new(WALL);
-        let mut track = Progress::default();
-        g.media(&mut track, SECOND);
-        g.restart(WALL + 3600 * SECOND);
-        assert_eq!(g.media(&mut track, 2 * SECOND), Some(3_602_000_000));
+    fn without_a_clock_there_is_no_wall_time() {
+        let mut generations = Generations::default();
+        let mut track = Position::default();
+        assert_eq!(generations.map(&mut track, 7, false).time, 7);
+        assert_eq!(generations.wall(), None);
     }
 
     #[test]
-    fn b_frames_go_back_within_a_generation_but_not_into_the_one_before() {
-        let mut g = Generations::new(WALL);
-        let mut track = Progress::default();
-        g.media(&mut track, 100 * MS);
-        assert_eq!(g.media(&mut track, 40 * MS), Some(40_000));
-        g.restart(WALL);
-        assert_eq!(g.media(&mut track, 140 * MS), Some(140_000));
-        assert_eq!(g.media(&mut track, 100 * MS), Some(100_001));
-        assert_eq!(g.media(&mut track, 120 * MS), Some(120_000));
-    }
-
-    #[test]
-    fn before_media_time_zero_there_is_priming_and_then_nothing() {
-        let mut g = Generations::new(WALL);
-        let mut track = Progress::default();
-        assert_eq!(g.media(&mut track, -7 * MS), Some(0));
-        assert_eq!(g.media(&mut track, -2 * SECOND), None);
-    }
-
-    #[test]
-    fn a_track_that_joins_in_a_later_generation_is_in_sync_with_the_others() {
-        let mut g = Generations::new(WALL);
-        let mut video = Progress::default();
-        g.media(&mut video, 10 * SECOND);
-        g.restart(WALL + SECOND);
-        let (mut late, running) = (Progress::default(), 11 * SECOND);
-        let media = g.media(&mut video, running);
-        assert_eq!(g.media(&mut late, running), media);
+    fn negative_running_time_is_never_written() {
+        let mut generations = Generations::default();
+        let mut track = Position::default();
+        assert!(generations.map(&mut track, -5, false).time >= 0);
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+pub mod paths;
 pub mod publisher;
 
 use std::{

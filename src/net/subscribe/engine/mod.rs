@@ -71,8 +71,10 @@ impl Engine {
     pub fn set_latency(&mut self, latency: Nanos) {
         self.latency = latency;
         self.timeline.set_tolerance(latency);
-        for track in self.tracks.values() {
-            track.queue.set_max_span(queue_span(latency));
+        for (id, track) in &self.tracks {
+            track
+                .queue
+                .set_max_span(queue_span(latency, self.timeline.delay(*id)));
         }
     }
 
@@ -85,7 +87,7 @@ impl Engine {
 
     pub fn add_track(&mut self, id: TrackId, rendition: Arc<Rendition>, queue: Queue) {
         self.timeline.add_track(id);
-        queue.set_max_span(queue_span(self.latency));
+        queue.set_max_span(queue_span(self.latency, None));
         queue.push(Item::Config(rendition.clone()));
         let mut track = Track::new(rendition, queue);
         track.rejoined = true;
@@ -352,6 +354,10 @@ impl Engine {
             };
             track.open_segment(edge, timeline);
         }
+        if !track.held.is_empty() {
+            let span = queue_span(self.latency, timeline.delay(id));
+            track.queue.set_max_span(span);
+        }
         while let Some(ready) = track.held.pop_front() {
             track.push(ready, timeline);
         }
@@ -403,9 +409,11 @@ fn skip_margin(latency: Nanos) -> Nanos {
     (latency / 4).min(20 * MILLISECOND)
 }
 
-/// What a pad's queue may hold: all that waits for the sink's clock, and some for a downstream that hesitates.
-fn queue_span(latency: Nanos) -> Nanos {
-    latency + SECOND
+/// What a pad's queue may hold: all that waits for the sink's clock, and some for a downstream that hesitates. A track that is
+/// ahead of the others, because their encoders take their time, waits that much longer.
+fn queue_span(latency: Nanos, delay: Option<Nanos>) -> Nanos {
+    let lead = delay.map_or(0, |delay| delay.saturating_neg().max(0));
+    latency.saturating_add(SECOND).saturating_add(lead)
 }
 
 fn sooner(wake: &mut Option<Nanos>, at: impl Into<Option<Nanos>>) {

@@ -1,0 +1,577 @@
+//! A live publisher that can be killed, finished and renamed, a player whose pads are recorded, and paths between them and
+//! the relay.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use gst::prelude::*;
+use gst_base::prelude::BaseSinkExt;
+use gstmoq::{
+    net::relay::{Relay, RelayConfig},
+    netsim::{PathSettings, Probability, Proxy, Settings},
+    runtime,
+};
+use parking_lot::{Condvar, Mutex};
+
+use super::{LIMIT, Pipeline, Record, Seen};
+
+pub const BROADCAST: &str = "test.hang";
+
+/// 30 frames a second.
+pub const FRAME: Duration = Duration::from_nanos(33_333_333);
+
+/// What a mapping may be off by: it is made of time stamps, but these are taken by threads of a busy machine.
+pub const TOLERANCE_MS: f64 = 10.0;
+
+pub fn relay() -> Relay {
+    super::init();
+    Relay::start(RelayConfig::local()).expect("a relay")
+}
+
+/// A relay at the address of one that has stopped.
+///
+/// The port of one that was stopped without leave to finish is free a moment later.
+pub fn relay_at(address: SocketAddr) -> Relay {
+    let end = Instant::now() + LIMIT;
+    loop {
+        match Relay::start(RelayConfig::new(vec![address])) {
+            Ok(relay) => return relay,
+            Err(err) if Instant::now() >= end => panic!("no relay at the same port: {err}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// A relay that notices soon when a peer is gone without a word.
+pub fn watchful_relay() -> Relay {
+    super::init();
+    let mut config = RelayConfig::local();
+    config.idle_timeout = Duration::from_secs(2);
+    config.keep_alive_interval = Duration::from_millis(500);
+    Relay::start(config).expect("a relay")
+}
+
+pub fn delay(ms: u64) -> PathSettings {
+    PathSettings {
+        delay: Duration::from_millis(ms),
+        ..PathSettings::default()
+    }
+}
+
+pub fn lossy(ms: u64, percent: f64) -> PathSettings {
+    PathSettings {
+        loss: Probability::percent(percent),
+        ..delay(ms)
+    }
+}
+
+/// The same path both ways to `target`, and a URL that takes it.
+pub fn path_to(target: SocketAddr, path: PathSettings) -> (Proxy, String) {
+    let proxy = Proxy::start_on(
+        runtime::handle(),
+        ([127, 0, 0, 1], 0).into(),
+        target,
+        Settings::symmetric(path, 7),
+    )
+    .expect("a proxy");
+    let url = format!("http://{}/", proxy.addr());
+    (proxy, url)
+}
+
+/// An access unit or packet that was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sent {
+    pub hash: u64,
+    pub key: bool,
+    /// Media time on the pipeline's clock: media time + base time, ns.
+    pub captured: i64,
+    /// When it was written, on the same clock, ns.
+    pub at: i64,
+}
+
+/// What was written, in order; waited on without polling.
+#[derive(Clone, Default)]
+pub struct Log(Arc<(Mutex<Vec<Sent>>, Condvar)>);
+
+impl Log {
+    pub fn all(&self) -> Vec<Sent> {
+        self.0.0.lock().clone()
+    }
+
+    pub fn wait(&self, what: &str, holds: impl Fn(&[Sent]) -> bool) {
+        let end = Instant::now() + LIMIT;
+        let mut sent = self.0.0.lock();
+        while !holds(&sent) {
+            if self.0.1.wait_until(&mut sent, end).timed_out() {
+                panic!("{what}: not within {LIMIT:?}");
+            }
+        }
+    }
+
+    /// Waits until so many frames follow the next key frame.
+    pub fn wait_after_key(&self, frames: usize) {
+        let from = self.0.0.lock().len();
+        self.wait("a place in a group", |sent| {
+            sent[from..]
+                .iter()
+                .position(|sent| sent.key)
+                .is_some_and(|key| sent.len() > from + key + frames)
+        });
+    }
+
+    fn add(&self, sent: Sent) {
+        self.0.0.lock().push(sent);
+        self.0.1.notify_all();
+    }
+}
+
+/// What a publisher is made from.
+pub struct FeedOptions {
+    /// Properties of an element that dials.
+    to: String,
+    video: &'static str,
+    audio: &'static str,
+    /// In frames.
+    gop: u32,
+}
+
+impl FeedOptions {
+    pub fn new(url: &str) -> Self {
+        Self::to(&format!("url={url}"))
+    }
+
+    /// `url=…` and what else is needed to get there.
+    pub fn to(to: &str) -> Self {
+        Self {
+            to: to.to_owned(),
+            video: "video",
+            audio: "audio",
+            gop: 30,
+        }
+    }
+
+    pub fn gop(mut self, gop: u32) -> Self {
+        self.gop = gop;
+        self
+    }
+
+    pub fn tracks(mut self, video: &'static str, audio: &'static str) -> Self {
+        (self.video, self.audio) = (video, audio);
+        self
+    }
+
+    pub fn start(self) -> Feed {
+        Feed::start(self)
+    }
+}
+
+/// Publishes live H.264 (640×360, 30 frames a second) and Opus with moqsink.
+pub struct Feed {
+    pub pipeline: Pipeline,
+    pub video: Log,
+    pub audio: Log,
+}
+
+impl Feed {
+    fn start(options: FeedOptions) -> Self {
+        let FeedOptions {
+            to,
+            video,
+            audio,
+            gop,
+        } = options;
+        // No two packets of noise are alike, nor two balls, so that all is known by its payload.
+        static FEEDS: AtomicU32 = AtomicU32::new(0);
+        let colour = 0xff80_8080 + 0x0010_2030 * (FEEDS.fetch_add(1, Ordering::Relaxed) % 4);
+        let pipeline = Pipeline::launch(&format!(
+            "moqsink name=sink {to} broadcast={BROADCAST} video_0::track={video} audio_0::track={audio} \
+             videotestsrc is-live=true pattern=ball foreground-color={colour} ! video/x-raw,width=640,height=360,framerate=30/1 ! \
+             x264enc tune=zerolatency speed-preset=ultrafast byte-stream=true key-int-max={gop} ! h264parse ! \
+             video/x-h264,alignment=au,stream-format=byte-stream ! queue name=video ! sink.video_0 \
+             audiotestsrc is-live=true wave=pink-noise samplesperbuffer=480 ! audio/x-raw,rate=48000,channels=2 ! opusenc ! \
+             queue name=audio ! sink.audio_0"
+        ));
+        let feed = Self {
+            video: log(&pipeline, "video"),
+            audio: log(&pipeline, "audio"),
+            pipeline,
+        };
+        feed.pipeline.set(gst::State::Playing);
+        feed
+    }
+
+    /// Ends as a publisher does that has sent everything.
+    pub fn finish(&self) {
+        self.pipeline.0.send_event(gst::event::Eos::new());
+        self.pipeline.wait_eos();
+    }
+
+    /// Whether somebody subscribes to the track of this pad.
+    pub fn demand(&self, pad: &str) -> bool {
+        self.pad(pad).property("demand")
+    }
+
+    /// Waits until somebody does, or does not any more.
+    pub fn wait_demand(&self, pad: &str, wanted: bool) {
+        let pad = self.pad(pad);
+        let changed = Arc::new((Mutex::new(()), Condvar::new()));
+        let signal = changed.clone();
+        let handler = pad.connect_notify(Some("demand"), move |_, _| {
+            let _turn = signal.0.lock();
+            signal.1.notify_all();
+        });
+        let end = Instant::now() + LIMIT;
+        let mut turn = changed.0.lock();
+        while pad.property::<bool>("demand") != wanted {
+            let late = changed.1.wait_until(&mut turn, end).timed_out();
+            assert!(!late, "demand for {} did not become {wanted}", pad.name());
+        }
+        drop(turn);
+        pad.disconnect(handler);
+    }
+
+    fn pad(&self, pad: &str) -> gst::Pad {
+        let sink = self.pipeline.by_name("sink");
+        sink.static_pad(pad).expect("a pad of moqsink")
+    }
+}
+
+/// Takes note of what comes to moqsink.
+fn log(pipeline: &Pipeline, queue: &str) -> Log {
+    let log = Log::default();
+    let into = log.clone();
+    pipeline.probe(queue, "src", move |pad, buffer| {
+        let segment = pad
+            .sticky_event::<gst::event::Segment>(0)
+            .expect("a segment");
+        let segment = segment
+            .segment()
+            .downcast_ref::<gst::ClockTime>()
+            .expect("time");
+        // Opus starts before zero, by its pre-skip.
+        let Some(running) = segment.to_running_time(buffer.pts()) else {
+            return;
+        };
+        let element = pad.parent_element().expect("a queue");
+        let base = element.base_time().expect("it plays");
+        let now = element.current_running_time().expect("it plays");
+        let map = buffer.map_readable().expect("readable");
+        into.add(Sent {
+            hash: super::hash(map.as_slice()),
+            key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+            captured: ns(base + running),
+            at: ns(base + now),
+        });
+    });
+    log
+}
+
+fn ns(time: gst::ClockTime) -> i64 {
+    i64::try_from(time.nseconds()).expect("this century")
+}
+
+/// What a player is made from.
+#[derive(Clone)]
+pub struct ViewOptions {
+    /// `url=…` and what else is needed to get there.
+    to: String,
+    pub latency_ms: u32,
+    /// More properties of moqsrc.
+    pub properties: String,
+    pub audio: bool,
+    /// What stands between the video's queue and its sink.
+    pub decoder: Option<String>,
+}
+
+impl ViewOptions {
+    pub fn new(url: &str) -> Self {
+        Self::to(&format!("url={url}"))
+    }
+
+    pub fn to(to: &str) -> Self {
+        Self {
+            to: to.to_owned(),
+            latency_ms: 200,
+            properties: String::new(),
+            audio: true,
+            decoder: None,
+        }
+    }
+
+    pub fn latency_ms(mut self, latency_ms: u32) -> Self {
+        self.latency_ms = latency_ms;
+        self
+    }
+
+    pub fn video_only(mut self) -> Self {
+        self.audio = false;
+        self
+    }
+
+    pub fn video_through(mut self, decoder: &str) -> Self {
+        self.decoder = Some(decoder.to_owned());
+        self
+    }
+
+    pub fn with(mut self, properties: &str) -> Self {
+        self.properties = properties.to_owned();
+        self
+    }
+
+    /// Plays into sinks that follow the clock.
+    pub fn play(self) -> View {
+        let view = self.launch();
+        view.pipeline.set(gst::State::Playing);
+        view
+    }
+
+    pub fn launch(self) -> View {
+        let Self {
+            to,
+            latency_ms,
+            properties,
+            audio,
+            decoder,
+        } = self;
+        // What is recorded is what comes to the queues, so that a sink that waits for its time does not hold it back.
+        let chain = |kind: &str, decoder: &str| {
+            format!(
+                "src.{kind}_0 ! queue name={kind} max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! {decoder} \
+                 fakesink name={kind}-sink sync=true processing-deadline=0 max-lateness=20000000"
+            )
+        };
+        let audio_chain = if audio {
+            chain("audio", "")
+        } else {
+            String::new()
+        };
+        let pipeline = Pipeline::launch(&format!(
+            "moqsrc name=src {to} broadcast={BROADCAST} latency={latency_ms} {properties} {} {audio_chain}",
+            chain(
+                "video",
+                &decoder.map_or(String::new(), |decoder| format!("{decoder} !"))
+            )
+        ));
+        let heard = Arc::<Mutex<Heard>>::default();
+        watch_bus(&pipeline, &heard);
+        watch_pads(&pipeline, &heard);
+        let record = |name: &str| {
+            watch_events(&pipeline, name, &heard);
+            pipeline.record(name)
+        };
+        View {
+            video: record("video"),
+            audio: if audio {
+                record("audio")
+            } else {
+                Record::default()
+            },
+            heard,
+            pipeline,
+            latency_ms,
+        }
+    }
+}
+
+/// What happened besides buffers.
+#[derive(Debug, Clone, Default)]
+pub struct Heard {
+    pub errors: Vec<String>,
+    pub pads_added: Vec<String>,
+    pub pads_removed: Vec<String>,
+    /// The queues that got EOS.
+    pub eos: Vec<String>,
+    pub progress: Vec<gst::ProgressType>,
+}
+
+/// A pipeline that plays a broadcast.
+pub struct View {
+    pub pipeline: Pipeline,
+    pub video: Record,
+    pub audio: Record,
+    pub latency_ms: u32,
+    heard: Arc<Mutex<Heard>>,
+}
+
+impl View {
+    pub fn heard(&self) -> Heard {
+        self.heard.lock().clone()
+    }
+
+    /// Same pads as at the start, and neither an error nor EOS.
+    pub fn assert_undisturbed(&self) {
+        let heard = self.heard();
+        assert_eq!(heard.errors, Vec::<String>::new());
+        assert_eq!(heard.eos, Vec::<String>::new());
+        assert_eq!(heard.pads_removed, Vec::<String>::new());
+        let pads = heard.pads_added.len();
+        assert!(pads <= 2, "pads: {:?}", heard.pads_added);
+    }
+
+    fn base_time(&self) -> i64 {
+        ns(self.pipeline.0.base_time().expect("it plays"))
+    }
+
+    /// The pipeline's clock, ns.
+    pub fn now(&self) -> i64 {
+        ns(self.pipeline.0.clock().expect("it plays").time())
+    }
+
+    /// When the video sink presents this frame, on the pipeline's clock, ns; nothing for frames outside of the segment.
+    pub fn presented(&self, seen: &Seen) -> Option<i64> {
+        let sink: gst_base::BaseSink = self
+            .pipeline
+            .by_name("video-sink")
+            .downcast()
+            .expect("a sink");
+        Some(ns(seen.running?) + self.base_time() + ns(sink.latency()))
+    }
+
+    /// Share of the presented video frames that were at the pad when they were due.
+    pub fn in_time(&self) -> f64 {
+        let all = self.video.all();
+        let in_time = |seen: &Seen| Some(self.arrived(seen) <= self.presented(seen)?);
+        let presented: Vec<_> = all.iter().filter_map(in_time).collect();
+        presented.iter().filter(|in_time| **in_time).count() as f64 / presented.len() as f64
+    }
+
+    /// When it came out of the source, on the pipeline's clock, ns.
+    pub fn arrived(&self, seen: &Seen) -> i64 {
+        ns(seen.at.expect("it plays")) + self.base_time()
+    }
+
+    /// What the sink with this name did: rendered, dropped.
+    pub fn rendered(&self, sink: &str) -> (u64, u64) {
+        let stats = self
+            .pipeline
+            .by_name(sink)
+            .property::<gst::Structure>("stats");
+        let count = |name| stats.get::<u64>(name).expect("a counter");
+        (count("rendered"), count("dropped"))
+    }
+
+    /// Waits until a frame that is presented arrives at or after this time of the clock; returns its arrival.
+    pub fn wait_playing(&self, record: &Record, from: i64) -> i64 {
+        let playing = |seen: &Seen| seen.running.is_some() && self.arrived(seen) >= from;
+        let seen = record.wait("playing again", |seen| seen.iter().any(playing));
+        let first = seen.iter().find(|seen| playing(seen)).expect("waited for");
+        self.arrived(first)
+    }
+}
+
+/// What every application does: takes note, and distributes the latency anew when it changes.
+fn watch_bus(pipeline: &Pipeline, heard: &Arc<Mutex<Heard>>) {
+    let heard = heard.clone();
+    let (told, messages) = std::sync::mpsc::channel();
+    let bus = pipeline.0.bus().expect("a pipeline has a bus");
+    bus.set_sync_handler(move |_, message| {
+        match message.view() {
+            gst::MessageView::Error(err) => heard.lock().errors.push(super::describe(err)),
+            gst::MessageView::Progress(progress) => heard.lock().progress.push(progress.get().0),
+            // Not from here: the sender may hold locks.
+            gst::MessageView::Latency(_) => drop(told.send(())),
+            _ => {}
+        }
+        gst::BusSyncReply::Pass
+    });
+    let pipeline = pipeline.0.downgrade();
+    std::thread::spawn(move || {
+        while let Ok(()) = messages.recv() {
+            let Some(pipeline) = pipeline.upgrade() else {
+                return;
+            };
+            let _ = pipeline.recalculate_latency();
+        }
+    });
+}
+
+fn watch_pads(pipeline: &Pipeline, heard: &Arc<Mutex<Heard>>) {
+    let src = pipeline.by_name("src");
+    let (added, removed) = (heard.clone(), heard.clone());
+    src.connect_pad_added(move |_, pad| added.lock().pads_added.push(pad.name().to_string()));
+    src.connect_pad_removed(move |_, pad| removed.lock().pads_removed.push(pad.name().to_string()));
+}
+
+fn watch_events(pipeline: &Pipeline, queue: &str, heard: &Arc<Mutex<Heard>>) {
+    let (name, heard) = (queue.to_owned(), heard.clone());
+    let pad = pipeline.by_name(queue).static_pad("sink").expect("there");
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if let Some(event) = info.event()
+            && event.type_() == gst::EventType::Eos
+        {
+            heard.lock().eos.push(name.clone());
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// The index in `sent` of each frame.
+///
+/// Fails unless every frame was sent, decodes (it follows the frame before it, or is a key frame) and DISCONT is set where,
+/// and only where, something is missing.
+pub fn assert_decodable(sent: &[Sent], got: &[Seen]) -> Vec<usize> {
+    let mut indices: Vec<usize> = Vec::new();
+    for (n, seen) in got.iter().enumerate() {
+        let from = indices.last().map_or(0, |last| last + 1);
+        let index = sent[from..]
+            .iter()
+            .position(|sent| sent.hash == seen.hash)
+            .map(|at| at + from)
+            .unwrap_or_else(|| panic!("frame {n} was not sent after frame {from}"));
+        let follows = n > 0 && index == from;
+        assert!(
+            follows || seen.is_key(),
+            "frame {n} (sent as {index}) cannot be decoded after {from}"
+        );
+        assert_eq!(seen.is_key(), sent[index].key, "frame {n}");
+        assert!(follows || seen.is_discont(), "frame {n} hides a gap");
+        indices.push(index);
+    }
+    indices
+}
+
+/// Median, smallest and largest, in ms.
+pub fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
+    assert!(!values.is_empty());
+    values.sort_by(f64::total_cmp);
+    (
+        values[values.len() / 2],
+        values[0],
+        values[values.len() - 1],
+    )
+}
+
+pub fn millis(ns: i64) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// From sending to presentation of the frames of a track that are presented, less `latency`: the path's delay, in ms.
+///
+/// Sending is when the fastest frames of the track are sent: the mapping promises nothing about the encoder's hesitations.
+pub fn path_delays(view: &View, sent: &[Sent], got: &[Seen]) -> Vec<f64> {
+    let indices: Vec<_> = got
+        .iter()
+        .filter_map(|seen| {
+            Some((
+                view.presented(seen)?,
+                sent.iter().rposition(|sent| sent.hash == seen.hash)?,
+            ))
+        })
+        .collect();
+    let encoder = indices
+        .iter()
+        .map(|(_, index)| sent[*index].at - sent[*index].captured)
+        .min()
+        .expect("a frame is presented");
+    let latency = f64::from(view.latency_ms);
+    indices
+        .iter()
+        .map(|(presented, index)| millis(presented - sent[*index].captured - encoder) - latency)
+        .collect()
+}
