@@ -1,6 +1,6 @@
 //! The element: properties, states, queries and events. What exists while it runs is a [`Session`].
 //!
-//! Locks: `settings`, `running`; each is taken alone, and neither is held while GStreamer, the application or the session is
+//! Locks: `settings`, `running`, `warned`; each is taken alone, and none is held while GStreamer, the application or the session is
 //! called.
 
 use std::{
@@ -8,14 +8,13 @@ use std::{
         Arc, LazyLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use gst::{glib, prelude::*, subclass::prelude::*};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 
-use super::{MoqSrcStart, session::Session, stats, streams};
+use super::{MoqSrcStart, mailbox::mailbox, session::Session, stats, streams};
 use crate::{
     elements::{
         caps,
@@ -40,6 +39,9 @@ pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 });
 
 const DEFAULT_LATENCY_MS: u32 = 200;
+
+/// How soon the same warning is posted again.
+const WARN_AGAIN: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Settings {
@@ -119,6 +121,8 @@ pub struct MoqSrc {
     settings: Mutex<Settings>,
     running: Mutex<Option<Running>>,
     status: Arc<ConnectionStatus>,
+    /// The cause and time of the last warning about the broadcast.
+    warned: Mutex<Option<(Cause, Instant)>>,
 }
 
 #[glib::object_subclass]
@@ -334,6 +338,24 @@ impl MoqSrc {
         post_warning(&*self.obj(), Direction::Read, err, &url);
     }
 
+    /// Posts a WARNING unless one with the same cause was posted a moment ago: what a peer does wrong it may do often.
+    fn warn_rarely(&self, err: &Error) {
+        let again = {
+            let mut warned = self.warned.lock();
+            let again =
+                warned.is_some_and(|(cause, at)| cause == err.cause && at.elapsed() < WARN_AGAIN);
+            if !again {
+                *warned = Some((err.cause, Instant::now()));
+            }
+            again
+        };
+        if again {
+            gst::info!(CAT, imp = self, "{err}");
+        } else {
+            self.warn(err);
+        }
+    }
+
     /// For messages: without a query.
     fn url(&self) -> String {
         let config = self.settings.lock().connection.config();
@@ -393,19 +415,19 @@ impl MoqSrc {
             start: settings.start.into(),
             broadcast_timeout: Duration::from_nanos(settings.broadcast_timeout),
         };
-        // A catalog change or a warning each; the player never waits for the thread that takes them.
-        let (told, mut tells) = mpsc::unbounded_channel();
+        let (slot, mut letters) = mailbox();
         let events = pump.sender();
         runtime::handle().spawn(async move {
-            while let Some(event) = tells.recv().await {
-                if !events.send(Event::Player(event)).await {
-                    return;
+            while let Some(batch) = letters.take().await {
+                for event in batch {
+                    if !events.send(Event::Player(event)).await {
+                        return;
+                    }
                 }
             }
         });
         let player = Player::start(connection.clone(), config, clock.clone(), move |event| {
-            // Fails when the element is stopped.
-            let _ = told.send(event);
+            slot.put(event);
         });
         let session = Session::new(connection, player, source_id, settings.latency());
         *self.running.lock() = Some(Running {
@@ -474,7 +496,7 @@ impl MoqSrc {
                 self.warn(&err);
             }
             PlayerEvent::Ended => gst::info!(CAT, imp = self, "the broadcast ended"),
-            PlayerEvent::Warning(err) => self.warn(&err),
+            PlayerEvent::Warning(err) => self.warn_rarely(&err),
             PlayerEvent::Failed(err) => {
                 post_error(&*obj, Direction::Read, &err, &self.url());
                 self.progress(gst::ProgressType::Error, &err.message);

@@ -181,6 +181,10 @@ impl Session {
             let mut state = self.state.lock();
             !state.stopping && !std::mem::replace(&mut state.complete, true)
         };
+        if !missing.is_empty() {
+            // The sinks behind the new pads have to learn how late their data is.
+            let _ = element.post_message(gst::message::Latency::builder().src(element).build());
+        }
         if first {
             element.no_more_pads();
         }

@@ -270,11 +270,11 @@ fn a_finished_track_ends_after_its_last_frame() {
     assert!(before > 0);
     sim.engine.group_ended(VIDEO, (STARTED / 1000) as u64, true);
     sim.engine.track_finished(VIDEO);
-    assert!(!sim.engine.ended());
+    assert!(!sim.engine.ended(|_| true));
     sim.engine.track_finished(AUDIO);
     sim.engine.group_ended(AUDIO, (STARTED / 1000) as u64, true);
     sim.engine.advance(500 * MS);
-    assert!(sim.engine.ended());
+    assert!(sim.engine.ended(|_| true));
     assert_eq!(sim.video.pop(), Popped::Item(Item::Eos));
 }
 
@@ -367,4 +367,31 @@ fn a_frame_rate_that_cannot_be_does_not_hide_what_follows() {
         let start = segment(&drain(&sim.video));
         assert!(start <= 3100 * MS, "shown from now on, not from {start}");
     }
+}
+
+#[test]
+fn a_track_that_is_silent_from_the_start_gives_gaps_from_the_edge_on() {
+    let mut sim = Sim::new(Start::Live);
+    for now in (0..1000).step_by(FRAME_MS as usize) {
+        sim.video(STARTED + now, now);
+    }
+    let audio = drain(&sim.audio);
+    let start = segment(&audio);
+    let first = audio.iter().find_map(|item| match item {
+        Item::Gap { start, .. } => Some(*start),
+        _ => None,
+    });
+    assert_eq!(first, Some(start));
+}
+
+#[test]
+fn a_recording_does_not_wait_for_a_camera_that_stalls() {
+    let mut sim = Sim::new(Start::NextGroup);
+    sim.join(640, 0, 300);
+    for now in (320..3000).step_by(20) {
+        sim.audio(STARTED + 640 + now, now);
+    }
+    let audio = drain(&sim.audio);
+    assert!((1200 * MS..1500 * MS).contains(&segment(&audio)));
+    assert!(frames(&audio).len() > 50);
 }

@@ -74,6 +74,8 @@ pub(super) struct Track {
     pub(super) edge: Option<Nanos>,
     /// Running time up to which frames were pushed.
     pub(super) pushed_until: Option<Nanos>,
+    /// When a frame last arrived.
+    pub(super) heard: Option<Nanos>,
     pub(super) last_media: Option<Nanos>,
     pub(super) interval: Option<Nanos>,
     pub(super) rejoined: bool,
@@ -99,6 +101,7 @@ impl Track {
             joined_group: false,
             edge: None,
             pushed_until: None,
+            heard: None,
             last_media: None,
             interval: None,
             rejoined: true,
@@ -175,6 +178,8 @@ impl Track {
             self.held.drain(..first.unwrap_or(0));
         }
         self.edge = Some(edge);
+        // Silence from the start on is a gap, too.
+        self.pushed_until = Some(self.pushed_until.map_or(edge, |until| until.max(edge)));
         self.queue.push(Item::Segment { start: edge });
     }
 
