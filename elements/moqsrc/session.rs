@@ -159,8 +159,9 @@ impl Session {
         let _ = element.post_message(message);
     }
 
-    /// Makes a pad for each selected track that has none, then says that there are no more. A choice is always answered.
-    fn fill_slots(&self, element: &MoqSrc, chosen: bool) {
+    /// Makes a pad for each selected track that has none, then says that there are no more. What is selected is told when it
+    /// changed, or when it was asked for.
+    fn fill_slots(&self, element: &MoqSrc, asked: bool) {
         let missing: Vec<Entry> = {
             let state = self.state.lock();
             state
@@ -184,7 +185,7 @@ impl Session {
         if first {
             element.no_more_pads();
         }
-        if first || chosen || !missing.is_empty() {
+        if asked || first || !missing.is_empty() {
             self.post_selected(element);
         }
     }

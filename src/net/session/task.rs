@@ -17,6 +17,7 @@ use url::Url;
 use super::{
     live::{self, Live},
     shared::Shared,
+    watchdog::{Heard, Watchdog},
 };
 use crate::{
     net::{
@@ -34,6 +35,8 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(5);
 /// Between dials of a successor, while the old session still serves.
 const SUCCESSOR_WAIT: Duration = Duration::from_secs(1);
+/// The same while it is silent.
+const SILENT_WAIT: Duration = Duration::from_millis(200);
 
 /// What handles ask of the task. The channel closing means: close now.
 pub enum Command {
@@ -165,6 +168,9 @@ impl Task {
         self.up(&live);
         let mut successor: Option<Successor> = None;
         let mut leaving = false;
+        // The successor is there because of silence alone.
+        let mut doubted = false;
+        let mut watchdog = Watchdog::new(&live);
         loop {
             let going_away = live.moq.draining();
             tokio::select! {
@@ -173,6 +179,7 @@ impl Task {
                 }
                 Some(goaway) = going_away.recv(), if !leaving => {
                     leaving = true;
+                    doubted = false;
                     let error = Error::new(Cause::GoAway, format!("{} says that it goes away", live.info.url));
                     self.shared.note(&error);
                     self.redirect = redirect(goaway.uri(), &live.url);
@@ -188,20 +195,37 @@ impl Task {
                         Ok(next) => {
                             self.redirect = None;
                             self.up(&next);
+                            watchdog = Watchdog::new(&next);
                             std::mem::replace(&mut live, next).retire();
                             leaving = false;
+                            doubted = false;
                         }
                         Err(error) => {
                             self.shared.note(&error);
                             self.redirect = None;
                             if leaving {
                                 successor = Some(self.successor(SUCCESSOR_WAIT));
+                            } else if watchdog.is_silent() {
+                                successor = Some(self.successor(SILENT_WAIT));
                             }
                         }
                     }
                 }
+                heard = watchdog.changed() => match heard {
+                    Heard::Nothing if successor.is_none() => {
+                        doubted = true;
+                        successor = Some(self.successor(Duration::ZERO));
+                    }
+                    // Changing over would cost subscribers more than the silence did.
+                    Heard::Again if doubted => {
+                        doubted = false;
+                        successor = None;
+                    }
+                    _ => {}
+                },
                 command = self.commands.recv() => match command {
                     Some(Command::Probe) => {
+                        doubted = false;
                         successor.get_or_insert_with(|| self.successor(Duration::ZERO));
                     }
                     Some(Command::Close { limit, done }) => {

@@ -71,8 +71,10 @@ impl Engine {
     pub fn set_latency(&mut self, latency: Nanos) {
         self.latency = latency;
         self.timeline.set_tolerance(latency);
-        for track in self.tracks.values() {
-            track.queue.set_max_span(queue_span(latency));
+        for (id, track) in &self.tracks {
+            track
+                .queue
+                .set_max_span(queue_span(latency, self.timeline.delay(*id)));
         }
     }
 
@@ -85,7 +87,7 @@ impl Engine {
 
     pub fn add_track(&mut self, id: TrackId, rendition: Arc<Rendition>, queue: Queue) {
         self.timeline.add_track(id);
-        queue.set_max_span(queue_span(self.latency));
+        queue.set_max_span(queue_span(self.latency, None));
         queue.push(Item::Config(rendition.clone()));
         let mut track = Track::new(rendition, queue);
         track.rejoined = true;
@@ -156,6 +158,12 @@ impl Engine {
             return Ok(());
         }
         let index = track.place(seq);
+        if index == 0 && track.rendition.is_video() {
+            track.learn_from_key_frame(&frame.payload);
+            if let Some(depth) = track.stated_depth {
+                self.timeline.set_reorder_depth(id, depth);
+            }
+        }
         track.stats.bytes += bytes as u64;
         track.stats.frames += 1;
         let media = media_nanos(frame.pts_us);
@@ -267,6 +275,9 @@ impl Engine {
         for (id, track) in &mut self.tracks {
             track.held.clear();
             track.last_media = None;
+            if let Some(dts) = &mut track.dts {
+                dts.reset();
+            }
             if *id == by {
                 track.reorder.start_at(seq);
             }
@@ -352,6 +363,10 @@ impl Engine {
             };
             track.open_segment(edge, timeline);
         }
+        if !track.held.is_empty() {
+            let span = queue_span(self.latency, timeline.delay(id));
+            track.queue.set_max_span(span);
+        }
         while let Some(ready) = track.held.pop_front() {
             track.push(ready, timeline);
         }
@@ -403,9 +418,11 @@ fn skip_margin(latency: Nanos) -> Nanos {
     (latency / 4).min(20 * MILLISECOND)
 }
 
-/// What a pad's queue may hold: all that waits for the sink's clock, and some for a downstream that hesitates.
-fn queue_span(latency: Nanos) -> Nanos {
-    latency + SECOND
+/// What a pad's queue may hold: all that waits for the sink's clock, and some for a downstream that hesitates. A track that is
+/// ahead of the others, because their encoders take their time, waits that much longer.
+fn queue_span(latency: Nanos, delay: Option<Nanos>) -> Nanos {
+    let lead = delay.map_or(0, |delay| delay.saturating_neg().max(0));
+    latency.saturating_add(SECOND).saturating_add(lead)
 }
 
 fn sooner(wake: &mut Option<Nanos>, at: impl Into<Option<Nanos>>) {

@@ -36,6 +36,9 @@ const ARRIVALS: usize = 1024;
 /// A retracted broadcast of a version that does not signal the end of a track counts as ended after this long.
 const SILENCE_IS_END: Duration = Duration::from_secs(30);
 
+/// How long a retracted broadcast may be silent before it counts as gone.
+const TAIL: Duration = Duration::from_millis(500);
+
 /// The watchdog's waits between two second connections.
 const PROBE_AGAIN: Duration = Duration::from_secs(1);
 const PROBE_AGAIN_LIMIT: Duration = Duration::from_secs(60);
@@ -51,6 +54,25 @@ struct Wanted {
     id: TrackId,
     queue: Queue,
     reader: Option<AbortHandle>,
+    /// When a subscription that broke is made again.
+    again: Option<Instant>,
+    retry: Backoff,
+}
+
+impl Wanted {
+    fn new(id: TrackId, queue: Queue) -> Self {
+        Self {
+            id,
+            queue,
+            reader: None,
+            again: None,
+            retry: Backoff::new(
+                Duration::from_millis(100),
+                Duration::from_secs(5),
+                fastrand::Rng::new(),
+            ),
+        }
+    }
 }
 
 pub(super) struct Run {
@@ -235,11 +257,19 @@ impl Run {
             Err(err) => return Outcome::Lost(err),
         };
         self.heard = Instant::now();
+        let mut retracted: Option<Instant> = None;
         loop {
-            let wake = self.advance();
+            let again = self.resubscribe(&broadcast);
+            let wake = self.advance().into_iter().chain(again);
             if self.engine.ended() {
                 return Outcome::Ended;
             }
+            // What is under way when a broadcast is retracted still comes, and its end says whether it was meant.
+            let patience = retracted.map(|since| since.max(self.heard) + TAIL);
+            if patience.is_some_and(|end| !self.reading() || end <= Instant::now()) {
+                return self.retracted();
+            }
+            let wake = wake.chain(patience).min();
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
@@ -253,12 +283,8 @@ impl Run {
                     // The broadcast's own end tells whether that matters.
                     Err(_) => catalog = None,
                 },
-                Some((id, arrival)) = self.arrivals.1.recv() => {
-                    if let Some(outcome) = self.arrived(id, arrival) {
-                        return outcome;
-                    }
-                }
-                () = broadcast.closed(), if catalog.is_none() || !self.reading() => return self.retracted(),
+                Some((id, arrival)) = self.arrivals.1.recv() => self.arrived(id, arrival),
+                () = broadcast.closed(), if retracted.is_none() => retracted = Some(Instant::now()),
                 () = at(wake) => {}
             }
         }
@@ -336,14 +362,7 @@ impl Run {
             Command::Enable { name, queue } => {
                 let id = TrackId(self.next_id);
                 self.next_id += 1;
-                self.wanted.insert(
-                    name.clone(),
-                    Wanted {
-                        id,
-                        queue,
-                        reader: None,
-                    },
-                );
+                self.wanted.insert(name.clone(), Wanted::new(id, queue));
                 self.subscribe(&name, broadcast);
             }
             Command::Disable { name } => {
@@ -385,6 +404,7 @@ impl Run {
         self.arrivals = mpsc::channel(ARRIVALS);
         for wanted in self.wanted.values_mut() {
             wanted.reader = None;
+            wanted.again = None;
         }
     }
 
@@ -445,14 +465,19 @@ impl Run {
         self.heard = Instant::now();
     }
 
-    fn arrived(&mut self, id: TrackId, arrival: Arrival) -> Option<Outcome> {
+    fn arrived(&mut self, id: TrackId, arrival: Arrival) {
         self.heard = Instant::now();
         if matches!(arrival, Arrival::Frame { .. }) {
             self.heard_any = true;
             self.probed = None;
         }
         match arrival {
-            Arrival::GroupStarted { seq } => self.engine.group_started(id, seq),
+            Arrival::GroupStarted { seq } => {
+                if let Some(wanted) = self.wanted.values_mut().find(|wanted| wanted.id == id) {
+                    wanted.retry.reset();
+                }
+                self.engine.group_started(id, seq);
+            }
             Arrival::Frame { seq, payload, now } => {
                 if let Err(err) = self.engine.frame(id, seq, payload, now) {
                     tracing::debug!(seq, %err, "malformed frame dropped");
@@ -460,21 +485,42 @@ impl Run {
             }
             Arrival::GroupEnded { seq, whole } => self.engine.group_ended(id, seq, whole),
             Arrival::Finished => self.engine.track_finished(id),
-            Arrival::Failed(err) => return self.failed(id, err),
+            Arrival::Failed(err) => self.failed(id, err),
         }
-        None
     }
 
-    /// One track that is refused stops alone; a broken subscription means that the broadcast has to be found again.
-    fn failed(&mut self, id: TrackId, err: Error) -> Option<Outcome> {
+    /// A track whose subscription breaks stops alone and is asked for again. When it broke because the broadcast or the
+    /// connection did, that shows by itself.
+    fn failed(&mut self, id: TrackId, err: Error) {
+        let Some(wanted) = self.wanted.values_mut().find(|wanted| wanted.id == id) else {
+            return;
+        };
+        wanted.reader = None;
+        wanted.again = Some(Instant::now() + wanted.retry.next_delay());
         if err.cause == Cause::ConnectionLost {
-            return Some(Outcome::Lost(err));
+            tracing::debug!(%err, "a subscription broke");
+        } else {
+            self.tell(PlayerEvent::Warning(err));
         }
-        if let Some(wanted) = self.wanted.values_mut().find(|wanted| wanted.id == id) {
-            wanted.reader = None;
+    }
+
+    /// Makes broken subscriptions again whose time has come; says when the next one's does.
+    fn resubscribe(&mut self, broadcast: &BroadcastReader) -> Option<Instant> {
+        let now = Instant::now();
+        let due = |wanted: &Wanted| wanted.again.is_some_and(|again| again <= now);
+        let names: Vec<_> = self
+            .wanted
+            .iter()
+            .filter(|(_, wanted)| due(wanted))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in names {
+            if let Some(wanted) = self.wanted.get_mut(&name) {
+                wanted.again = None;
+            }
+            self.subscribe(&name, Some(broadcast));
         }
-        self.tell(PlayerEvent::Warning(err));
-        None
+        self.wanted.values().filter_map(|wanted| wanted.again).min()
     }
 }
 
