@@ -219,30 +219,30 @@ fn own_properties() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecUInt::builder("latency")
             .nick("Latency")
-            .blurb("How long after its arrival at the live edge a frame is presented, in ms: what loss and jitter may take")
+            .blurb("How long after the live edge a frame is presented (ms): what loss, jitter and queues may take; a change posts LATENCY. Changeable in any state")
             .maximum(60_000)
             .default_value(DEFAULT_LATENCY_MS)
             .mutable_playing()
             .build(),
         glib::ParamSpecUInt64::builder("max-age")
             .nick("Maximum age")
-            .blurb("How far in ns a group may fall behind the newest frame before the relay stops sending it (18446744073709551615 = follow latency)")
+            .blurb("How far a group may fall behind the newest frame before the relay stops sending it (ns, 18446744073709551615 = follow latency). Changeable in any state")
             .default_value(u64::MAX)
             .mutable_playing()
             .build(),
         glib::ParamSpecEnum::builder_with_default("start", MoqSrcStart::default())
             .nick("Start")
-            .blurb("Where playing begins: at the live edge, or with the next group for recordings")
+            .blurb("Where playing begins: at the live edge, or with the next group for recordings. Changeable in NULL and READY")
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt64::builder("broadcast-timeout")
             .nick("Broadcast timeout")
-            .blurb("How long in ns the broadcast may be absent, at the start or later, before that is an error (0 = wait for ever)")
+            .blurb("How long the broadcast may be absent, at the start or later, before that is an error (ns, 0 = wait for ever). Changeable in NULL and READY")
             .mutable_ready()
             .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
-            .blurb("application/x-moqsrc-stats: transport (see moq-connected), and for each track frames, groups, bytes, drops by reason, delay and jitter in ns; empty while stopped")
+            .blurb("application/x-moqsrc-stats: transport (kind, version, rtt, bytes, packets, reconnects), and tracks with frames, groups, bytes, drops by reason, delay and jitter (ns) of each pad; empty while stopped")
             .read_only()
             .build(),
     ]
