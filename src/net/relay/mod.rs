@@ -154,6 +154,12 @@ impl Relay {
         self.shared.announced()
     }
 
+    /// Names that counters are held for at the moment, for tests of what a peer can make the relay keep.
+    #[doc(hidden)]
+    pub fn counted_names(&self) -> usize {
+        self.shared.counted_names()
+    }
+
     /// Stops within `limit`: says GOAWAY, waits for the peers to leave, closes those that did not, and frees the
     /// ports. A limit of zero closes at once. May be awaited on any executor; a second call returns at once.
     pub async fn stop(&self, limit: Duration) {

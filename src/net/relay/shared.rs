@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use moq_net::{cache, origin, stats::Registry};
+use moq_net::{
+    cache, origin,
+    stats::{Registry, Report},
+};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -28,6 +31,9 @@ use crate::{http, net::transport::certificate::Resolver};
 
 /// How often the use of each session is held against its limits.
 const LIMIT_CHECK: Duration = Duration::from_millis(250);
+
+/// How often the counters of names that are gone are folded into totals: every so many limit checks.
+const PRUNE_EVERY: u64 = 4;
 
 /// TOO_MANY_REQUESTS of moq-transport (draft 14 section 3.4, "Termination"), which moq-lite does not name.
 const TOO_MANY_REQUESTS: u32 = 0x7;
@@ -55,6 +61,8 @@ pub(super) struct Shared {
     addresses: Mutex<Addresses>,
     broadcasts: Mutex<BTreeSet<String>>,
     finished: Mutex<Moved>,
+    /// Counters held for single names, over all sessions, when they were last pruned.
+    counted_names: AtomicUsize,
     events: mpsc::SyncSender<Event>,
 }
 
@@ -126,6 +134,7 @@ impl Shared {
             addresses: Mutex::default(),
             broadcasts: Mutex::default(),
             finished: Mutex::default(),
+            counted_names: AtomicUsize::new(0),
             events,
         });
         let ended = shared.ended.clone();
@@ -286,6 +295,28 @@ impl Shared {
         }
     }
 
+    /// Folds the counters of names that no session uses any more into totals. `moq_net` keeps each until it is asked
+    /// for a report, so a peer with ever new names would cost ever more memory and time. `report` is scratch space.
+    fn prune(&self, report: &mut Report) {
+        let registries: Vec<_> = {
+            let table = self.sessions.lock();
+            table
+                .values()
+                .map(|session| session.registry.clone())
+                .collect()
+        };
+        let mut names = 0;
+        for registry in registries {
+            registry.report(report);
+            names += report.traffic.len();
+        }
+        self.counted_names.store(names, Ordering::Relaxed);
+    }
+
+    pub fn counted_names(&self) -> usize {
+        self.counted_names.load(Ordering::Relaxed)
+    }
+
     fn tell(&self, event: Event) {
         if self.events.try_send(event).is_err() {
             self.counters.events_lost.add_one();
@@ -342,6 +373,8 @@ async fn watch_broadcasts(shared: Arc<Shared>) {
 async fn watch_limits(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(LIMIT_CHECK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut report = Report::default();
+    let mut turn = 0_u64;
     while shared
         .stopping
         .run_until_cancelled(ticks.tick())
@@ -349,5 +382,9 @@ async fn watch_limits(shared: Arc<Shared>) {
         .is_some()
     {
         shared.hold_limits();
+        turn += 1;
+        if turn.is_multiple_of(PRUNE_EVERY) {
+            shared.prune(&mut report);
+        }
     }
 }
