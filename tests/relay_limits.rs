@@ -244,3 +244,45 @@ async fn names_that_are_gone_cost_the_relay_nothing_and_stay_in_its_totals() {
     assert_eq!((stats.bytes_received, stats.bytes_sent), (sent, sent));
     assert_eq!(stats.sessions, 2, "both stay: {stats:?}");
 }
+
+#[tokio::test]
+async fn an_object_larger_than_the_receive_windows_of_the_relay_flows() {
+    // More than a stream (2 MiB) and a connection (8 MiB) may send unread.
+    const OBJECT: usize = 12 << 20;
+    let relay = local();
+    let publisher = connect(&relay, Wire::Quic).await;
+    let published = publisher.publish("large");
+    let subscriber = connect(&relay, Wire::Quic).await;
+    let mut track = subscriber.subscribe("large").await;
+    let mut group = published.track.append_group().unwrap();
+    group.write_frame(timestamp(0, 0), vec![7; OBJECT]).unwrap();
+    group.finish().unwrap();
+    assert_eq!(next_group(&mut track).await.1, [vec![7; OBJECT]]);
+}
+
+#[tokio::test]
+async fn a_peer_gets_as_many_streams_as_its_tracks_need_and_no_more() {
+    let mut config = RelayConfig::local();
+    config.limits.tracks_per_session = 2;
+    let relay = Relay::start(config).unwrap();
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let config = client_config(&["h3"], &relay.fingerprint());
+    let connecting = endpoint.connect_with(config, relay.bound()[0], "localhost");
+    let quic = soon("QUIC", connecting.unwrap()).await.unwrap();
+    // Nothing is ever sent on them, so none is given back.
+    let mut streams = Vec::new();
+    for _ in 0..66 {
+        streams.push(soon("a stream", quic.open_bi()).await.unwrap());
+    }
+    let mut more = Box::pin(quic.open_bi());
+    assert!(at_once(more.as_mut()).is_none(), "one too many");
+}
+
+/// What a future has at once.
+fn at_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.poll(&mut context) {
+        std::task::Poll::Ready(output) => Some(output),
+        std::task::Poll::Pending => None,
+    }
+}

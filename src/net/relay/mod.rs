@@ -89,6 +89,7 @@ impl Relay {
                 idle_timeout: config.idle_timeout,
                 keep_alive_interval: config.keep_alive_interval,
                 max_incoming: config.limits.sessions,
+                tracks: config.limits.tracks_per_session,
             },
         )?;
         let https = secure

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use quinn::{IdleTimeout, congestion};
+use quinn::{IdleTimeout, VarInt, congestion};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{certificate::Resolver, endpoint, tls};
@@ -185,6 +185,17 @@ fn explain(address: SocketAddr, err: &io::Error) -> Error {
 /// can cost in memory.
 const SEND_WINDOW: u64 = 16 << 20;
 
+/// What a peer may send that was not read yet. Credit moves as the bytes are read, so larger objects flow as well:
+/// these bound memory, times the sessions that a relay admits, and speed over a long path (640 Mbit/s at 100 ms).
+const RECEIVE_WINDOW: u32 = 8 << 20;
+const STREAM_RECEIVE_WINDOW: u32 = 2 << 20;
+
+/// Streams that a peer may have open beyond one for each of its tracks: the session's own, requests, groups that overlap.
+const SPARE_STREAMS: u64 = 64;
+
+/// Streams that a peer may have open at all.
+const MAX_STREAMS: u64 = 4096;
+
 /// What the transport of a server is made from.
 #[derive(Debug, Clone)]
 pub struct ServerTransport {
@@ -193,6 +204,8 @@ pub struct ServerTransport {
     pub keep_alive_interval: Duration,
     /// Handshakes at the same time; more are refused.
     pub max_incoming: usize,
+    /// Tracks that one peer is expected to use; its streams are bounded by them.
+    pub tracks: u64,
 }
 
 /// The QUIC side of a server that speaks HTTP/3 and `alpns`, the preferred first.
@@ -235,8 +248,17 @@ fn tls_config(resolver: Arc<Resolver>) -> Result<rustls::ServerConfig> {
 fn transport_config(settings: &ServerTransport) -> Result<quinn::TransportConfig> {
     let idle = IdleTimeout::try_from(settings.idle_timeout)
         .map_err(|_| Error::new(Cause::Settings, "the idle timeout is too long"))?;
+    let streams = settings
+        .tracks
+        .saturating_add(SPARE_STREAMS)
+        .min(MAX_STREAMS);
+    let streams = VarInt::try_from(streams).unwrap_or(VarInt::MAX);
     let mut config = endpoint::base();
     config
+        .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
+        .stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW))
+        .max_concurrent_bidi_streams(streams)
+        .max_concurrent_uni_streams(streams)
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(Some(settings.keep_alive_interval))
         .send_window(SEND_WINDOW)
