@@ -128,9 +128,22 @@ fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<Bound>, (SocketAddr, io::Err
     }
 }
 
+/// EAFNOSUPPORT, what `socket()` says where IPv6 was switched off at boot; the standard library has no kind for it.
+const NO_SUCH_FAMILY: i32 = if cfg!(windows) {
+    10047
+} else if cfg!(any(target_os = "linux", target_os = "android")) {
+    97
+} else {
+    // macOS and the BSDs.
+    47
+};
+
 /// The machine has no such address, or no IPv6 at all.
 fn is_absent(err: &io::Error) -> bool {
-    err.kind() == io::ErrorKind::AddrNotAvailable || err.kind() == io::ErrorKind::Unsupported
+    matches!(
+        err.kind(),
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
+    ) || err.raw_os_error() == Some(NO_SUCH_FAMILY)
 }
 
 fn bind_one(address: SocketAddr, only_v6: bool) -> io::Result<Bound> {
@@ -339,6 +352,16 @@ mod tests {
         let err = bind(&[first[0].address]).unwrap_err();
         assert!(err.message.contains(&first[0].address.to_string()), "{err}");
         assert!(err.message.contains("choose another"), "{err}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_machine_without_ipv6_is_told_from_a_busy_port() {
+        // What socket(AF_INET6) fails with after booting with ipv6.disable=1, and bind() with disable_ipv6=1.
+        for code in [97, 99] {
+            assert!(is_absent(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        assert!(!is_absent(&io::ErrorKind::AddrInUse.into()));
     }
 
     #[test]
