@@ -286,3 +286,28 @@ fn at_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
         std::task::Poll::Pending => None,
     }
 }
+
+#[tokio::test]
+async fn idle_http_connections_keep_nobody_out() {
+    let mut config = RelayConfig::local();
+    config.limits.http_connections = 4;
+    config.limits.http_connections_per_address = 3;
+    let relay = Relay::start(config).unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..10 {
+        let tcp = tokio::net::TcpStream::connect(relay.bound()[0]).await;
+        idle.push(tcp.unwrap());
+    }
+    let start = std::time::Instant::now();
+    assert!(
+        get(&relay, "/announced")
+            .await
+            .0
+            .starts_with("HTTP/1.1 200")
+    );
+    // Sooner than the 5 s after which a connection without a request ends by itself.
+    assert!(start.elapsed() < std::time::Duration::from_secs(3));
+    let mut end = [0];
+    let closed = soon("the end of the oldest", idle[0].read(&mut end)).await;
+    assert!(matches!(closed, Ok(0) | Err(_)));
+}

@@ -61,6 +61,17 @@ impl Access {
     }
 }
 
+/// What counts as one peer where connections are counted: an IPv4 address, or an IPv6 /64, which is the least that a
+/// host gets and within which it has any number of addresses (RFC 4291 section 2.5.4, RFC 6177).
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_loopback() => {
+            IpAddr::from(std::net::Ipv6Addr::from(u128::from(v6) & (!0 << 64)))
+        }
+        other => other,
+    }
+}
+
 impl Grant {
     pub fn is_empty(&self) -> bool {
         self.publish.is_empty() && self.subscribe.is_empty()
@@ -185,6 +196,15 @@ mod tests {
         config.trust_loopback = false;
         let access = Access::new(&config).unwrap();
         assert!(access.grant("127.0.0.1".parse().unwrap()).is_empty());
+    }
+
+    #[test]
+    fn the_addresses_of_one_ipv6_network_count_as_one_peer() {
+        let network = |text: &str| network_of(text.parse().unwrap());
+        assert_eq!(network("2001:db8:0:1::2"), network("2001:db8:0:1:ffff::9"));
+        assert_ne!(network("2001:db8:0:1::2"), network("2001:db8:0:2::2"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
     }
 
     #[test]

@@ -23,9 +23,10 @@ use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    access::{Access, Grant},
+    access::{Access, Grant, network_of},
     config::{Limits, RelayConfig},
     stats::{Counters, Event, Moved, PeerStats, SessionInfo, Stats},
+    web::Places,
 };
 use crate::{http, net::transport::certificate::Resolver};
 
@@ -55,6 +56,7 @@ pub(super) struct Shared {
     /// One task per connection.
     pub tasks: TaskTracker,
     pub handshakes: AtomicUsize,
+    pub http: Places,
     pool: cache::Pool,
     next_id: AtomicU64,
     sessions: Mutex<HashMap<u64, Session>>,
@@ -128,6 +130,7 @@ impl Shared {
             ended: CancellationToken::new(),
             tasks: TaskTracker::new(),
             handshakes: AtomicUsize::new(0),
+            http: Places::default(),
             pool,
             next_id: AtomicU64::new(1),
             sessions: Mutex::default(),
@@ -146,7 +149,7 @@ impl Shared {
 
     /// A place for a peer, unless there are too many.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
-        let address = address.to_canonical();
+        let address = network_of(address);
         let mut addresses = self.addresses.lock();
         let from_there = addresses.each.get(&address).copied().unwrap_or(0);
         if addresses.total >= self.limits.sessions || from_there >= self.limits.sessions_per_address
