@@ -46,8 +46,11 @@ impl Access {
     }
 
     /// What a peer at this address may do. Tokens will widen it when the relay checks them.
-    pub fn grant(&self, peer: IpAddr) -> Grant {
-        if self.trust_loopback && is_loopback(peer) {
+    ///
+    /// A browser on this machine speaks for whatever page is open in it, so it is local only if the page is: `site_is_local`
+    /// tells, see [`http::is_local_site`](crate::http::is_local_site).
+    pub fn grant(&self, peer: IpAddr, site_is_local: bool) -> Grant {
+        if self.trust_loopback && site_is_local && is_loopback(peer) {
             let all = Patterns::from(Pattern::all());
             return Grant {
                 publish: all.clone(),
@@ -175,7 +178,7 @@ mod tests {
         config.public_subscribe = vec!["room1/**".to_owned()];
         let access = Access::new(&config).unwrap();
 
-        let stranger = access.grant("192.0.2.7".parse().unwrap());
+        let stranger = access.grant("192.0.2.7".parse().unwrap(), true);
         assert!(stranger.subscribe.matches("room1/camera"));
         assert!(!stranger.subscribe.matches("room2/camera"));
         assert!(stranger.publish.is_empty());
@@ -183,7 +186,7 @@ mod tests {
         for local in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             assert!(
                 access
-                    .grant(local.parse().unwrap())
+                    .grant(local.parse().unwrap(), true)
                     .publish
                     .matches("room2/camera")
             );
@@ -195,7 +198,7 @@ mod tests {
         let mut config = config("127.0.0.1:0");
         config.trust_loopback = false;
         let access = Access::new(&config).unwrap();
-        assert!(access.grant("127.0.0.1".parse().unwrap()).is_empty());
+        assert!(access.grant("127.0.0.1".parse().unwrap(), true).is_empty());
     }
 
     #[test]

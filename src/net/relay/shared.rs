@@ -332,8 +332,8 @@ impl http::Source for Shared {
         self.resolver.current().fingerprint()
     }
 
-    fn announced(&self, peer: IpAddr, prefix: &str) -> Vec<String> {
-        let Grant { subscribe, .. } = self.access.grant(peer);
+    fn announced(&self, peer: IpAddr, site_is_local: bool, prefix: &str) -> Vec<String> {
+        let Grant { subscribe, .. } = self.access.grant(peer, site_is_local);
         let prefix = moq_net::Path::new(prefix);
         let below = |name: &String| {
             let name = moq_net::Path::new(name);
