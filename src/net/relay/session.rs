@@ -31,6 +31,9 @@ const RETRY_ABOVE: usize = 64;
 /// INVALID_PATH and MALFORMED_PATH in one: a path that names no place here (moq-transport, "Termination").
 const MALFORMED_PATH: u32 = 0x9;
 
+/// Refusals for want of a place are not logged more often.
+const WARNING_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// How long a refused peer has to take note of it.
 const REFUSAL_LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -50,6 +53,7 @@ impl<E: std::error::Error> From<E> for Refused {
 
 /// Accepts connections until the relay stops.
 pub(super) async fn accept(shared: Arc<Shared>, endpoint: quinn::Endpoint) {
+    let mut warned: Option<Instant> = None;
     while let Some(Some(incoming)) = shared.stopping.run_until_cancelled(endpoint.accept()).await {
         if shared.handshakes.load(Ordering::Relaxed) > RETRY_ABOVE && incoming.may_retry() {
             let _ = incoming.retry();
@@ -61,7 +65,12 @@ pub(super) async fn accept(shared: Arc<Shared>, endpoint: quinn::Endpoint) {
                 shared.tasks.spawn(serve(shared.clone(), incoming, slot));
             }
             None => {
-                tracing::warn!(%peer, "connection refused: too many sessions");
+                // The counter has them all; a flood of them must not become a flood of log lines.
+                if warned.is_none_or(|last| last.elapsed() > WARNING_PAUSE) {
+                    warned = Some(Instant::now());
+                    let refused = shared.counters.refused_limit.get();
+                    tracing::warn!(%peer, refused, "connection refused: too many sessions");
+                }
                 incoming.refuse();
             }
         }
