@@ -271,8 +271,9 @@ async fn http_lists_what_is_announced() {
         publisher.publish("room/b"),
         publisher.publish("room/a"),
         publisher.publish("roommate"),
+        publisher.publish("room/a\nforged"),
     ];
-    wait_for("the announcements", || relay.announced().len() == 3).await;
+    wait_for("the announcements", || relay.announced().len() == 4).await;
     assert_eq!(
         get(&relay, "/announced").await.1,
         "room/a\nroom/b\nroommate"

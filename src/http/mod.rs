@@ -20,6 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// The head of a request may be this long.
 const MAX_HEAD: usize = 16 << 10;
 
+/// One answer lists this many broadcasts; a longer prefix reaches the others.
+const MAX_LISTED: usize = 10_000;
+
 /// A client has this long to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -140,7 +143,10 @@ async fn announced(
 ) -> Response {
     source.count();
     let prefix = prefix.map(|Path(prefix)| prefix).unwrap_or_default();
-    let names = source.announced(peer, is_local_site(&headers), prefix.trim_matches('/'));
+    let mut names = source.announced(peer, is_local_site(&headers), prefix.trim_matches('/'));
+    // A line break within a name would list broadcasts that do not exist.
+    names.retain(|name| !name.chars().any(char::is_control));
+    names.truncate(MAX_LISTED);
     text(StatusCode::OK, names.join("\n"))
 }
 
