@@ -121,6 +121,11 @@ impl Task {
                     if !wait {
                         self.backoff.reset();
                     }
+                    // A relay that refuses late lets every dial succeed, so that only here the time is up.
+                    let first_limit = self.opened + self.shared.config.connect_timeout;
+                    if !self.established && lost_at >= first_limit {
+                        return self.shared.fail(error);
+                    }
                     self.shared.disconnected(error, !self.established);
                     successor = next;
                 }

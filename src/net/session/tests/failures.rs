@@ -232,6 +232,24 @@ async fn a_refused_token_is_an_auth_failure_on_both_transports() {
     }
 }
 
+/// Row 16: a relay that asks another service for its verdict refuses long after the session is up.
+#[tokio::test]
+async fn a_token_that_is_refused_late_fails_the_first_connection_in_time() {
+    for scheme in ["https", "moqt", "moql"] {
+        let server = Server::start(Refuse::Late(Duration::from_millis(200)));
+        let config = ConnectConfig {
+            connect_timeout: Duration::from_millis(600),
+            ..config(&server.url(scheme), pinned(&server))
+        };
+        let connection = open(config, Role::Publisher);
+        let state = wait(&connection, |s| matches!(s, State::Failed(_))).await;
+        let State::Failed(error) = state else {
+            panic!("{state:?}")
+        };
+        assert_eq!(error.cause, Cause::Auth, "{scheme}: {error}");
+    }
+}
+
 /// Row 17: a new token is used at the next dial.
 #[tokio::test]
 async fn a_new_token_is_used_while_it_retries() {
