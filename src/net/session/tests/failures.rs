@@ -30,6 +30,22 @@ async fn an_unknown_authority_or_a_wrong_pin_is_a_tls_failure_that_says_what_to_
     }
 }
 
+/// Row 16: `localhost` is two addresses, and silence on one must not hide what the other said.
+#[tokio::test]
+async fn silence_on_one_address_does_not_hide_the_failure_of_the_other() {
+    for connect_timeout in [Duration::from_millis(700), Duration::from_secs(60)] {
+        let server = Server::start(Refuse::Nobody);
+        let port = server.address.port();
+        let _hole = UdpSocket::bind(("::1", port)).unwrap();
+        let config = ConnectConfig {
+            connect_timeout,
+            ..config(&format!("https://localhost:{port}/"), Tls::default())
+        };
+        let error = first_failure(&open(config, Role::Publisher)).await;
+        assert_eq!(error.cause, Cause::Tls, "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_private_authority_is_trusted_by_its_file_but_not_for_another_name() {
     let server = Server::start(Refuse::Nobody);
