@@ -382,6 +382,31 @@ fn redirect(uri: &str, from: &Url) -> Option<Url> {
 mod tests {
     use super::*;
 
+    /// Row 17.
+    #[tokio::test]
+    async fn a_token_that_comes_during_a_dial_cuts_the_pause_after_it_short() {
+        use crate::net::{
+            config::{ConnectConfig, Secret},
+            session::{Retention, Role, registry::Key},
+        };
+        let config = ConnectConfig::new(vec![transport::parse_url("https://a/").unwrap()]);
+        let key = Key::new(config, Role::Publisher, Retention::default());
+        let shared = Shared::new(&key);
+        let attempt = Attempt {
+            shared: &shared,
+            established: false,
+            deadline: None,
+        };
+        let mut backoff = Backoff::new(LAST_RETRY, LAST_RETRY, fastrand::Rng::with_seed(1));
+        let start = Instant::now();
+        shared.set_token(Some(Secret("new".into())));
+        attempt.pause(&mut backoff).await;
+        assert!(start.elapsed() < LAST_RETRY / 2, "{:?}", start.elapsed());
+        let again = attempt.pause(&mut backoff);
+        let limit = Duration::from_millis(20);
+        assert!(tokio::time::timeout(limit, again).await.is_err());
+    }
+
     #[test]
     fn a_redirect_never_leaves_tls_behind() {
         let url = |text: &str| transport::parse_url(text).unwrap();
