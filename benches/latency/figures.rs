@@ -39,12 +39,13 @@ pub struct Figures {
     /// Frames of video sent from the first that was played on, and how many of them came out of moqsrc.
     pub sent: usize,
     pub delivered: usize,
-    /// Video, moqsink's sink pad to moqsrc's source pad; frames inside the segment.
+    /// Video, into moqsink to moqsrc's source pad; frames inside the segment.
     pub video: Percentiles,
     pub audio: Percentiles,
-    /// Video, moqsink's sink pad to presentation at a clock-synchronised sink.
+    /// Video, into moqsink to presentation at a clock-synchronised sink.
     pub presented: Percentiles,
-    /// PLAYING of the player to the first frame of video at the source pad and at the sink, ms.
+    /// PLAYING of the player to the first frame of video at the source pad, inside the segment or not, and to the first that
+    /// is presented, ms.
     pub first_frame: f64,
     pub first_presented: f64,
     /// Cores used by the process that publishes and plays, without its first half second.

@@ -1,7 +1,7 @@
 //! One run: publishes and plays in this process with whatever plugin `GST_PLUGIN_PATH` leads to.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io::Write,
@@ -23,7 +23,8 @@ use crate::{
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
     pub stream: PathBuf,
-    pub url: String,
+    /// `None` = no plugin: the stream goes straight to the sinks of the player.
+    pub url: Option<String>,
     pub broadcast: String,
     /// s
     pub seconds: f64,
@@ -42,23 +43,32 @@ const TAIL: Duration = Duration::from_millis(400);
 /// CPU is counted from so long after the player's start.
 const STARTING: Duration = Duration::from_millis(500);
 
-/// When each payload passed a place.
+/// A payload that passed a place.
+#[derive(Debug, Clone, Copy)]
+struct Sight {
+    key: u64,
+    at: Instant,
+    /// Inside the segment: a sink presents it.
+    inside: bool,
+}
+
+/// What passed a place, in order.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<(u64, Instant)>>>);
+struct Seen(Arc<Mutex<Vec<Sight>>>);
 
 impl Seen {
-    fn add(&self, buffer: &gst::BufferRef) {
-        let now = Instant::now();
+    fn add(&self, buffer: &gst::BufferRef, inside: bool) {
+        let at = Instant::now();
         if let Some(key) = key_of(buffer) {
-            self.lock().push((key, now));
+            self.lock().push(Sight { key, at, inside });
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Instant)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Sight>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Vec<(u64, Instant)> {
+    fn take(&self) -> Vec<Sight> {
         std::mem::take(&mut *self.lock())
     }
 }
@@ -89,7 +99,10 @@ pub fn run() -> Result<()> {
     let stream = Stream::load(&job.stream)?;
     let places = Places::default();
     let publisher = publisher(&job, &stream, &places)?;
-    let player = player(&job, &places)?;
+    let player = match &job.url {
+        Some(url) => player(&job, url, &places)?,
+        None => gst::Pipeline::new(),
+    };
     let clock = gst::SystemClock::obtain();
     for pipeline in [&publisher.pipeline, &player] {
         pipeline.use_clock(Some(&clock));
@@ -151,9 +164,9 @@ fn source(caps: &str) -> Result<gst_app::AppSrc> {
         .build())
 }
 
-fn connection(element: &str, job: &Job) -> Result<gst::Element> {
+fn connection(element: &str, job: &Job, url: &str) -> Result<gst::Element> {
     let element = gst::ElementFactory::make(element)
-        .property("url", &job.url)
+        .property("url", url)
         .property("broadcast", &job.broadcast)
         .property("tls-disable-verify", true)
         .build()?;
@@ -162,27 +175,36 @@ fn connection(element: &str, job: &Job) -> Result<gst::Element> {
 
 fn publisher(job: &Job, stream: &Stream, places: &Places) -> Result<Publisher> {
     let pipeline = gst::Pipeline::new();
-    let sink = connection("moqsink", job)?;
     let sources = [source(&stream.video_caps)?, source(&stream.audio_caps)?];
-    pipeline.add(&sink)?;
-    for (source, seen) in sources.iter().zip([&places.video_sent, &places.audio_sent]) {
+    let sink = match &job.url {
+        Some(url) => Some(connection("moqsink", job, url)?),
+        None => None,
+    };
+    if let Some(sink) = &sink {
+        pipeline.add(sink)?;
+    }
+    let kinds = [("video", &places.video_sent), ("audio", &places.audio_sent)];
+    for (source, (kind, seen)) in sources.iter().zip(kinds) {
         pipeline.add(source)?;
-        let pad = sink
-            .request_pad_simple("sink_%u")
-            .ok_or("moqsink has no sink_%u")?;
-        record(&pad, seen, false);
-        source
-            .static_pad("src")
-            .ok_or("appsrc has a pad")?
-            .link(&pad)?;
+        let out = source.static_pad("src").ok_or("appsrc has a pad")?;
+        record(&out, seen);
+        match &sink {
+            Some(sink) => {
+                let pad = sink
+                    .request_pad_simple("sink_%u")
+                    .ok_or("moqsink has no sink_%u")?;
+                out.link(&pad)?;
+            }
+            None => show(&pipeline, &out, kind == "video", places)?,
+        }
     }
     Ok(Publisher { pipeline, sources })
 }
 
 /// A player whose sinks present by the clock, behind queues, so that what leaves moqsrc does not wait for them.
-fn player(job: &Job, places: &Places) -> Result<gst::Pipeline> {
+fn player(job: &Job, url: &str, places: &Places) -> Result<gst::Pipeline> {
     let pipeline = gst::Pipeline::new();
-    let source = connection("moqsrc", job)?;
+    let source = connection("moqsrc", job, url)?;
     if source.has_property("latency") {
         source.set_property("latency", job.latency);
     }
@@ -192,15 +214,15 @@ fn player(job: &Job, places: &Places) -> Result<gst::Pipeline> {
         let Some(pipeline) = weak.upgrade() else {
             return;
         };
-        if let Err(err) = show(&pipeline, pad, &places) {
+        let video = pad.name().starts_with("video");
+        if let Err(err) = show(&pipeline, pad, video, &places) {
             gst::element_error!(pipeline, gst::CoreError::Pad, ["{err}"]);
         }
     });
     Ok(pipeline)
 }
 
-fn show(pipeline: &gst::Pipeline, pad: &gst::Pad, places: &Places) -> Result<()> {
-    let video = pad.name().starts_with("video");
+fn show(pipeline: &gst::Pipeline, pad: &gst::Pad, video: bool, places: &Places) -> Result<()> {
     let queue = gst::ElementFactory::make("queue")
         .property("max-size-buffers", 0u32)
         .property("max-size-bytes", 0u32)
@@ -215,13 +237,13 @@ fn show(pipeline: &gst::Pipeline, pad: &gst::Pad, places: &Places) -> Result<()>
         let presented = places.presented.clone();
         sink.connect("handoff", false, move |values| {
             if let Ok(buffer) = values[1].get::<gst::Buffer>() {
-                presented.add(&buffer);
+                presented.add(&buffer, true);
             }
             None
         });
-        record(pad, &places.video_got, true);
+        record(pad, &places.video_got);
     } else {
-        record(pad, &places.audio_got, true);
+        record(pad, &places.audio_got);
     }
     pipeline.add_many([&queue, &sink])?;
     queue.link(&sink)?;
@@ -231,20 +253,18 @@ fn show(pipeline: &gst::Pipeline, pad: &gst::Pad, places: &Places) -> Result<()>
     Ok(())
 }
 
-/// Notes each buffer that passes; with `presented`, those outside the segment, which no sink shows, do not count.
-fn record(pad: &gst::Pad, seen: &Seen, presented: bool) {
+/// Notes each buffer that passes.
+fn record(pad: &gst::Pad, seen: &Seen) {
     let seen = seen.clone();
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        if let Some(buffer) = info.buffer()
-            && (!presented || is_presented(pad, buffer))
-        {
-            seen.add(buffer);
+        if let Some(buffer) = info.buffer() {
+            seen.add(buffer, is_inside(pad, buffer));
         }
         gst::PadProbeReturn::Ok
     });
 }
 
-fn is_presented(pad: &gst::Pad, buffer: &gst::BufferRef) -> bool {
+fn is_inside(pad: &gst::Pad, buffer: &gst::BufferRef) -> bool {
     let Some(event) = pad.sticky_event::<gst::event::Segment>(0) else {
         return false;
     };
@@ -297,43 +317,48 @@ fn watch(pipelines: &[&gst::Pipeline], until: Instant) -> Result<()> {
     }
 }
 
-/// Latencies of what was seen at both places, ms.
-fn latencies(sent: &[(u64, Instant)], got: &[(u64, Instant)]) -> Vec<f64> {
+/// Latencies of what was seen at both places, inside the segment, ms.
+fn latencies(sent: &[Sight], got: &[Sight]) -> Vec<f64> {
     let mut times = HashMap::new();
-    for (key, at) in sent {
+    for sight in sent {
         // What looks like another one says nothing.
         times
-            .entry(key)
+            .entry(sight.key)
             .and_modify(|time| *time = None)
-            .or_insert(Some(*at));
+            .or_insert(Some(sight.at));
     }
     got.iter()
-        .filter_map(|(key, at)| {
-            let sent = times.get(key).copied().flatten()?;
-            Some(at.saturating_duration_since(sent).as_secs_f64() * 1000.0)
+        .filter(|sight| sight.inside)
+        .filter_map(|sight| {
+            let sent = times.get(&sight.key).copied().flatten()?;
+            Some(milliseconds(sent, sight.at))
         })
         .collect()
+}
+
+fn milliseconds(from: Instant, to: Instant) -> f64 {
+    to.saturating_duration_since(from).as_secs_f64() * 1000.0
 }
 
 fn evaluate(places: &Places, joined: Instant) -> Figures {
     let end = Instant::now() - TAIL;
     let (video_sent, video_got) = (places.video_sent.take(), places.video_got.take());
     let presented = places.presented.take();
-    let first = |seen: &[(u64, Instant)]| {
-        seen.first().map_or(f64::NAN, |(_, at)| {
-            at.saturating_duration_since(joined).as_secs_f64() * 1000.0
-        })
+    let first = |seen: &[Sight]| {
+        let first = seen.iter().find(|sight| sight.at >= joined);
+        first.map_or(f64::NAN, |sight| milliseconds(joined, sight.at))
     };
     let from = video_got
-        .first()
-        .and_then(|(key, _)| video_sent.iter().position(|(sent, _)| sent == key))
+        .iter()
+        .find(|sight| sight.inside)
+        .and_then(|first| video_sent.iter().position(|sent| sent.key == first.key))
         .unwrap_or(video_sent.len());
     let due: Vec<u64> = video_sent[from..]
         .iter()
-        .filter(|(_, at)| *at < end)
-        .map(|(key, _)| *key)
+        .filter(|sight| sight.at < end)
+        .map(|sight| sight.key)
         .collect();
-    let arrived: std::collections::HashSet<u64> = video_got.iter().map(|(key, _)| *key).collect();
+    let arrived: HashSet<u64> = video_got.iter().map(|sight| sight.key).collect();
     Figures {
         sent: due.len(),
         delivered: due.iter().filter(|key| arrived.contains(key)).count(),

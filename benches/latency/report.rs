@@ -46,6 +46,7 @@ pub fn markdown(
     plugins: &[Plugin],
     routes: &[Route],
     stream: &Stream,
+    rig: &[Figures],
     results: &BTreeMap<Case, Vec<Figures>>,
 ) -> String {
     let mut text = String::from("# Latency, CPU and memory\n\n");
@@ -54,6 +55,15 @@ pub fn markdown(
          rows of one table mean something.\n\n",
     );
     facts(&mut text, arguments, plugins, stream, results);
+    let cpu = Spread::of(rig, |figures| figures.cpu);
+    let _ = writeln!(
+        text,
+        "- Rig alone: {:.3} ({:.3}–{:.3}) cores, {:.1} MiB; part of the figures of each plugin",
+        cpu.median,
+        cpu.min,
+        cpu.max,
+        Spread::of(rig, |figures| figures.memory).median
+    );
     for (route, to) in routes.iter().enumerate() {
         for (join, at) in arguments.joins.iter().enumerate() {
             let rows: Vec<_> = results
@@ -70,6 +80,7 @@ pub fn markdown(
             table(&mut text, &rows, &LATENCIES);
             text.push('\n');
             table(&mut text, &rows, &REST);
+            without_rig(&mut text, &rows, cpu.median);
         }
     }
     text
@@ -147,6 +158,22 @@ fn table(text: &mut String, rows: &[(&str, &[Figures])], columns: &[Column]) {
             let _ = write!(text, " {ratio:.2} |");
         }
         text.push('\n');
+    }
+}
+
+/// CPU of the elements by themselves, as ratios.
+fn without_rig(text: &mut String, rows: &[(&str, &[Figures])], rig: f64) {
+    let elements = |rounds: &[Figures]| Spread::of(rounds, |figures| figures.cpu).median - rig;
+    let Some(((first, ours), others)) = rows.split_first() else {
+        return;
+    };
+    for (name, rounds) in others {
+        let (ours, other) = (elements(ours), elements(rounds));
+        let _ = writeln!(
+            text,
+            "\nCPU less the rig's, {first} ÷ {name}: {ours:.3} ÷ {other:.3} = {:.2}.",
+            ours / other
+        );
     }
 }
 

@@ -69,8 +69,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let file = folder.path().join("stream");
     stream.save(&file)?;
 
+    let mut rig = Vec::new();
     let mut results = BTreeMap::<Case, Vec<Figures>>::new();
     for round in 0..arguments.rounds {
+        eprintln!("round {}: the rig alone", round + 1);
+        rig.push(measure(&plugins[0], &rig_alone(arguments, &file))?);
         for (case, job) in jobs(arguments, &routes, plugins.len(), round, &file) {
             let plugin = &plugins[case.plugin];
             eprintln!(
@@ -86,12 +89,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             }
         }
     }
-    let text = report::markdown(arguments, &plugins, &routes, &stream, &results);
+    let text = report::markdown(arguments, &plugins, &routes, &stream, &rig, &results);
     println!("{text}");
     if let Some(path) = &arguments.report {
         fs::write(path, text)?;
     }
     Ok(())
+}
+
+/// The same stream, probes, queues and sinks without a plugin: what of the CPU time is not the elements'.
+fn rig_alone(arguments: &Arguments, stream: &Path) -> Job {
+    Job {
+        stream: stream.to_owned(),
+        url: None,
+        broadcast: String::new(),
+        seconds: arguments.seconds,
+        join: 0.0,
+        latency: arguments.latency,
+    }
 }
 
 /// One round. Plugins take turns, and who begins changes with the round.
@@ -114,7 +129,7 @@ fn jobs(
                 };
                 let job = Job {
                     stream: stream.to_owned(),
-                    url: to.url.clone(),
+                    url: Some(to.url.clone()),
                     // Nothing of an earlier run is found under this name.
                     broadcast: format!("latency-{}-{round}-{join}-{plugin}", std::process::id()),
                     seconds: arguments.seconds,
@@ -133,6 +148,8 @@ fn measure(plugin: &Plugin, job: &Job) -> Result<Figures> {
         .args(["--role", "measure"])
         .env("GST_PLUGIN_PATH", &plugin.folder)
         .env("GST_REGISTRY", &plugin.registry)
+        // Writing logs is not what is measured.
+        .env("RUST_LOG", "error")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
