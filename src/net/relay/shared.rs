@@ -31,10 +31,10 @@ use super::{
 use crate::{http, net::transport::certificate::Resolver};
 
 /// How often the use of each session is held against its limits.
-const LIMIT_CHECK: Duration = Duration::from_millis(250);
+const LIMIT_CHECK: Duration = Duration::from_millis(100);
 
 /// How often the counters of names that are gone are folded into totals: every so many limit checks.
-const PRUNE_EVERY: u64 = 4;
+const PRUNE_EVERY: u64 = 10;
 
 /// TOO_MANY_REQUESTS of moq-transport (draft 14 section 3.4, "Termination"), which moq-lite does not name.
 const TOO_MANY_REQUESTS: u32 = 0x7;
