@@ -26,6 +26,9 @@ use crate::{
     },
 };
 
+/// Longer than anything lasts, and still fit to be added to.
+const NEVER: Nanos = Nanos::MAX / 8;
+
 /// A video track that sends nothing for this long is not waited for.
 const STALLED: Nanos = SECOND;
 
@@ -65,8 +68,12 @@ pub struct Advanced {
 
 impl Engine {
     pub fn new(latency: Nanos, start: Start) -> Self {
-        let mut timeline = Timeline::new(timeline::Config::default());
-        timeline.set_tolerance(latency);
+        let mut config = timeline::Config::default();
+        if start == Start::NextGroup {
+            config.resettle = NEVER;
+        }
+        let mut timeline = Timeline::new(config);
+        timeline.set_tolerance(tolerance(latency, start));
         Self {
             timeline,
             tracks: BTreeMap::new(),
@@ -79,7 +86,7 @@ impl Engine {
 
     pub fn set_latency(&mut self, latency: Nanos) {
         self.latency = latency;
-        self.timeline.set_tolerance(latency);
+        self.timeline.set_tolerance(tolerance(latency, self.start));
         for (id, track) in &self.tracks {
             track
                 .queue
@@ -433,6 +440,14 @@ fn media_nanos(us: u64) -> Nanos {
         .unwrap_or(Nanos::MAX / 4)
         .saturating_mul(1000)
         .min(Nanos::MAX / 4)
+}
+
+/// How late a track may come for good before the mapping is made anew. A recording would rather be late than step back.
+fn tolerance(latency: Nanos, start: Start) -> Nanos {
+    match start {
+        Start::Live => latency,
+        Start::NextGroup => NEVER,
+    }
 }
 
 /// A group is given up this long before its successor would be late, so that the successor still gets through the decoder.

@@ -395,3 +395,35 @@ fn a_recording_does_not_wait_for_a_camera_that_stalls() {
     assert!((1200 * MS..1500 * MS).contains(&segment(&audio)));
     assert!(frames(&audio).len() > 50);
 }
+
+#[test]
+fn a_recording_keeps_its_mapping_when_the_path_becomes_slower_or_faster() {
+    let mut sim = Sim::new(Start::NextGroup);
+    sim.join(640, 0, 1000);
+    drain(&sim.audio);
+    let video = drain(&sim.video);
+    let mut last = frames(&video)
+        .last()
+        .map(|frame| frame.pts)
+        .expect("frames");
+    let shift = |media: i64| match media {
+        ..5000 => 0,
+        5000..10_000 => 400,
+        _ => 100,
+    };
+    for media in (1020..20_000).step_by(20) {
+        let now = media + shift(media);
+        if (STARTED + 640 + media) % FRAME_MS == 0 {
+            sim.video(STARTED + 640 + media, now);
+        }
+        sim.audio(STARTED + 640 + media, now);
+        for item in drain(&sim.video) {
+            let Item::Frame(frame) = item else {
+                panic!("no second segment, but {item:?}");
+            };
+            assert!(frame.pts > last && !frame.resync);
+            last = frame.pts;
+        }
+        drain(&sim.audio);
+    }
+}
