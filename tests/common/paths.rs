@@ -3,24 +3,17 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use gst::prelude::*;
 use gst_base::prelude::BaseSinkExt;
 use gstmoq::{
-    media::{
-        catalog::{AudioRendition, Catalog, VideoRendition, hang},
-        container::Format,
-    },
-    net::{
-        ConnectConfig,
-        publish::{Broadcast, TrackOptions, TrackWriter, drain},
-        relay::{Relay, RelayConfig},
-        session::{Connection, Retention, Role},
-        transport::parse_url,
-    },
+    net::relay::{Relay, RelayConfig},
     netsim::{PathSettings, Probability, Proxy, Settings},
     runtime,
 };
@@ -42,8 +35,26 @@ pub fn relay() -> Relay {
 }
 
 /// A relay at the address of one that has stopped.
+///
+/// The port of one that was stopped without leave to finish is free a moment later.
 pub fn relay_at(address: SocketAddr) -> Relay {
-    Relay::start(RelayConfig::new(vec![address])).expect("a relay at the same port")
+    let end = Instant::now() + LIMIT;
+    loop {
+        match Relay::start(RelayConfig::new(vec![address])) {
+            Ok(relay) => return relay,
+            Err(err) if Instant::now() >= end => panic!("no relay at the same port: {err}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// A relay that notices soon when a peer is gone without a word.
+pub fn watchful_relay() -> Relay {
+    super::init();
+    let mut config = RelayConfig::local();
+    config.idle_timeout = Duration::from_secs(2);
+    config.keep_alive_interval = Duration::from_millis(500);
+    Relay::start(config).expect("a relay")
 }
 
 pub fn delay(ms: u64) -> PathSettings {
@@ -122,23 +133,26 @@ impl Log {
 
 /// What a publisher is made from.
 pub struct FeedOptions {
-    pub broadcast: &'static str,
-    pub video: &'static str,
-    pub audio: &'static str,
+    /// Properties of an element that dials.
+    to: String,
+    video: &'static str,
+    audio: &'static str,
     /// In frames.
-    pub gop: u32,
-    pub config: ConnectConfig,
+    gop: u32,
 }
 
 impl FeedOptions {
     pub fn new(url: &str) -> Self {
-        super::init();
+        Self::to(&format!("url={url}"))
+    }
+
+    /// `url=…` and what else is needed to get there.
+    pub fn to(to: &str) -> Self {
         Self {
-            broadcast: BROADCAST,
+            to: to.to_owned(),
             video: "video",
             audio: "audio",
             gop: 30,
-            config: ConnectConfig::new(vec![parse_url(url).expect("a URL")]),
         }
     }
 
@@ -157,151 +171,104 @@ impl FeedOptions {
     }
 }
 
-type Writer = Arc<Mutex<Option<TrackWriter>>>;
-
-/// Publishes live H.264 (640×360, 30 frames a second) and Opus. Dropping it closes the connection with nothing finished.
+/// Publishes live H.264 (640×360, 30 frames a second) and Opus with moqsink.
 pub struct Feed {
     pub pipeline: Pipeline,
-    pub connection: Connection,
     pub video: Log,
     pub audio: Log,
-    /// The catalog's first.
-    writers: Vec<Writer>,
-    broadcast: Broadcast,
 }
 
 impl Feed {
     fn start(options: FeedOptions) -> Self {
-        let connection = Connection::open(
-            options.config.clone(),
-            Role::Publisher,
-            Retention::default(),
-        );
-        let broadcast = Broadcast::create(&connection, options.broadcast).expect("a broadcast");
+        let FeedOptions {
+            to,
+            video,
+            audio,
+            gop,
+        } = options;
+        // No two packets of noise are alike, nor two balls, so that all is known by its payload.
+        static FEEDS: AtomicU32 = AtomicU32::new(0);
+        let colour = 0xff80_8080 + 0x0010_2030 * (FEEDS.fetch_add(1, Ordering::Relaxed) % 4);
         let pipeline = Pipeline::launch(&format!(
-            "videotestsrc is-live=true pattern=ball ! video/x-raw,width=640,height=360,framerate=30/1 ! \
-             x264enc tune=zerolatency speed-preset=ultrafast byte-stream=true key-int-max={} ! h264parse ! \
-             video/x-h264,alignment=au,stream-format=byte-stream ! appsink name=video sync=false \
-             audiotestsrc is-live=true wave=pink-noise samplesperbuffer=480 ! audio/x-raw,rate=48000,channels=2 ! opusenc ! appsink name=audio sync=false",
-            options.gop
+            "moqsink name=sink {to} broadcast={BROADCAST} video_0::track={video} audio_0::track={audio} \
+             videotestsrc is-live=true pattern=ball foreground-color={colour} ! video/x-raw,width=640,height=360,framerate=30/1 ! \
+             x264enc tune=zerolatency speed-preset=ultrafast byte-stream=true key-int-max={gop} ! h264parse ! \
+             video/x-h264,alignment=au,stream-format=byte-stream ! queue name=video ! sink.video_0 \
+             audiotestsrc is-live=true wave=pink-noise samplesperbuffer=480 ! audio/x-raw,rate=48000,channels=2 ! opusenc ! \
+             queue name=audio ! sink.audio_0"
         ));
-        let track = |name: &str, priority| {
-            let options = TrackOptions {
-                priority,
-                max_age: Duration::from_secs(2),
-            };
-            broadcast.track(name, options).expect("a track")
-        };
-        let mut catalog = track(hang::TRACK, 100);
-        catalog
-            .write_snapshot(0, hang::write(&catalog_of(&options)))
-            .expect("a catalog");
-        let keep = |writer| Arc::new(Mutex::new(Some(writer)));
-        let video = keep(track(options.video, 60));
-        let audio = keep(track(options.audio, 80));
         let feed = Self {
-            video: record(&pipeline, "video", &video, None),
-            audio: record(&pipeline, "audio", &audio, Some(25)),
-            writers: vec![keep(catalog), video, audio],
+            video: log(&pipeline, "video"),
+            audio: log(&pipeline, "audio"),
             pipeline,
-            connection,
-            broadcast,
         };
-        feed.broadcast.announce().expect("announced");
         feed.pipeline.set(gst::State::Playing);
         feed
     }
 
     /// Ends as a publisher does that has sent everything.
-    pub fn finish(self) {
-        self.pipeline.set(gst::State::Null);
-        let mut writers: Vec<_> = self
-            .writers
-            .iter()
-            .filter_map(|writer| writer.lock().take())
-            .collect();
-        for writer in &mut writers {
-            writer.finish_group();
+    pub fn finish(&self) {
+        self.pipeline.0.send_event(gst::event::Eos::new());
+        self.pipeline.wait_eos();
+    }
+
+    /// Whether somebody subscribes to the track of this pad.
+    pub fn demand(&self, pad: &str) -> bool {
+        self.pad(pad).property("demand")
+    }
+
+    /// Waits until somebody does, or does not any more.
+    pub fn wait_demand(&self, pad: &str, wanted: bool) {
+        let pad = self.pad(pad);
+        let changed = Arc::new((Mutex::new(()), Condvar::new()));
+        let signal = changed.clone();
+        let handler = pad.connect_notify(Some("demand"), move |_, _| {
+            let _turn = signal.0.lock();
+            signal.1.notify_all();
+        });
+        let end = Instant::now() + LIMIT;
+        let mut turn = changed.0.lock();
+        while pad.property::<bool>("demand") != wanted {
+            let late = changed.1.wait_until(&mut turn, end).timed_out();
+            assert!(!late, "demand for {} did not become {wanted}", pad.name());
         }
-        let demands: Vec<_> = writers.iter().map(TrackWriter::demand).collect();
-        runtime::handle().block_on(drain(&self.connection, &demands, Duration::from_secs(2)));
-        for mut writer in writers {
-            writer.finish();
-        }
-        self.broadcast.close();
-        self.connection
-            .close_blocking(Duration::from_secs(2))
-            .expect("closed in time");
+        drop(turn);
+        pad.disconnect(handler);
+    }
+
+    fn pad(&self, pad: &str) -> gst::Pad {
+        let sink = self.pipeline.by_name("sink");
+        sink.static_pad(pad).expect("a pad of moqsink")
     }
 }
 
-fn catalog_of(options: &FeedOptions) -> Catalog {
-    let mut catalog = Catalog::default();
-    let video = VideoRendition {
-        codec: "avc3.42c01e".into(),
-        coded_width: Some(640),
-        coded_height: Some(360),
-        framerate: Some(30.0),
-        ..VideoRendition::default()
-    };
-    let audio = AudioRendition {
-        codec: "opus".into(),
-        sample_rate: 48_000,
-        channels: 2,
-        ..AudioRendition::default()
-    };
-    catalog.video.insert(options.video.into(), video);
-    catalog.audio.insert(options.audio.into(), audio);
-    catalog
-}
-
-/// Writes what the appsink gets; a group every `packets`, or at key frames.
-fn record(pipeline: &Pipeline, name: &str, writer: &Writer, packets: Option<u64>) -> Log {
+/// Takes note of what comes to moqsink.
+fn log(pipeline: &Pipeline, queue: &str) -> Log {
     let log = Log::default();
-    let (into, writer) = (log.clone(), writer.clone());
-    let sink: gst_app::AppSink = pipeline.by_name(name).downcast().expect("an appsink");
-    let new_sample = move |sink: &gst_app::AppSink| {
-        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-        let buffer = sample.buffer().expect("a buffer");
-        let segment = sample.segment().expect("a segment");
-        let segment = segment.downcast_ref::<gst::ClockTime>().expect("time");
+    let into = log.clone();
+    pipeline.probe(queue, "src", move |pad, buffer| {
+        let segment = pad
+            .sticky_event::<gst::event::Segment>(0)
+            .expect("a segment");
+        let segment = segment
+            .segment()
+            .downcast_ref::<gst::ClockTime>()
+            .expect("time");
         // Opus starts before zero, by its pre-skip.
         let Some(running) = segment.to_running_time(buffer.pts()) else {
-            return Ok(gst::FlowSuccess::Ok);
+            return;
         };
-        let mut writer = writer.lock();
-        let Some(writer) = writer.as_mut() else {
-            return Err(gst::FlowError::Eos);
-        };
-        let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        let begins = match packets {
-            None => key,
-            Some(packets) => writer.written().frames == 0 || writer.group_frames() >= packets,
-        };
-        if begins {
-            writer.start_group().expect("a group");
-        }
+        let element = pad.parent_element().expect("a queue");
+        let base = element.base_time().expect("it plays");
+        let now = element.current_running_time().expect("it plays");
         let map = buffer.map_readable().expect("readable");
-        let media_us = running.useconds();
-        let frame = Format::Legacy
-            .encode(media_us, std::iter::once(map.as_slice()), map.size())
-            .expect("a frame");
-        let base = sink.base_time().expect("it plays");
-        let now = sink.current_running_time().expect("it plays");
         into.add(Sent {
             hash: super::hash(map.as_slice()),
-            key,
-            captured: ns(base + gst::ClockTime::from_useconds(media_us)),
+            key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+            captured: ns(base + running),
             at: ns(base + now),
         });
-        writer.write(media_us, frame).expect("written");
-        Ok(gst::FlowSuccess::Ok)
-    };
-    sink.set_callbacks(
-        gst_app::AppSinkCallbacks::builder()
-            .new_sample(new_sample)
-            .build(),
-    );
+    });
     log
 }
 
@@ -312,7 +279,8 @@ fn ns(time: gst::ClockTime) -> i64 {
 /// What a player is made from.
 #[derive(Clone)]
 pub struct ViewOptions {
-    pub url: String,
+    /// `url=…` and what else is needed to get there.
+    to: String,
     pub latency_ms: u32,
     /// More properties of moqsrc.
     pub properties: String,
@@ -323,8 +291,12 @@ pub struct ViewOptions {
 
 impl ViewOptions {
     pub fn new(url: &str) -> Self {
+        Self::to(&format!("url={url}"))
+    }
+
+    pub fn to(to: &str) -> Self {
         Self {
-            url: url.to_owned(),
+            to: to.to_owned(),
             latency_ms: 200,
             properties: String::new(),
             audio: true,
@@ -361,7 +333,7 @@ impl ViewOptions {
 
     pub fn launch(self) -> View {
         let Self {
-            url,
+            to,
             latency_ms,
             properties,
             audio,
@@ -380,7 +352,7 @@ impl ViewOptions {
             String::new()
         };
         let pipeline = Pipeline::launch(&format!(
-            "moqsrc name=src url={url} broadcast={BROADCAST} latency={latency_ms} {properties} {} {audio_chain}",
+            "moqsrc name=src {to} broadcast={BROADCAST} latency={latency_ms} {properties} {} {audio_chain}",
             chain(
                 "video",
                 &decoder.map_or(String::new(), |decoder| format!("{decoder} !"))

@@ -9,6 +9,7 @@ mod shared;
 mod task;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 use std::{
     sync::{Arc, mpsc as blocking},

@@ -39,7 +39,8 @@ pub struct TrackId(pub usize);
 #[non_exhaustive]
 pub struct Config {
     /// For how long no minimum may have fallen before the timeline is settled. A burst comes in
-    /// flights one round trip apart, hence max(1.5 × RTT, 20 ms); see [`Timeline::set_hold`].
+    /// flights one round trip apart, hence max(1.5 × RTT, 20 ms); see [`Timeline::set_hold`]. It is longer for tracks whose
+    /// frames are further apart, up to 100 ms.
     pub hold: Nanos,
     /// After this long since the first frame the timeline is settled in any case.
     pub settle_limit: Nanos,

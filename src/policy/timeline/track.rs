@@ -9,6 +9,13 @@ const DEEPEST: usize = 16;
 /// A minimum that falls by less is noise.
 const FALL: Nanos = 3 * MILLISECOND;
 
+/// The longest time for which the next frame of a track is waited for. A track with frames further apart is sparse, and
+/// does not hold the broadcast up.
+const LONGEST_INTERVAL: Nanos = 100 * MILLISECOND;
+
+/// By how much a frame may miss its pace.
+const PACE: Nanos = 5 * MILLISECOND;
+
 /// How long a track may be later than `tolerance` absorbs without getting better.
 const RAISE_AFTER: Nanos = SECOND;
 
@@ -125,10 +132,24 @@ impl Track {
     }
 
     /// When its minimum will have held still for `hold`, or `limit` is up.
+    ///
+    /// Not before the next frame is due: the newest frame of a backlog was there before it was asked for, by anything up to
+    /// the time between two frames, and only the first that arrives at the live pace tells by how much.
     pub(super) fn steady_at(&self, hold: Nanos, limit: Nanos) -> Option<Nanos> {
         let first = self.first?;
         let (fell, _) = self.fell?;
+        let hold = hold.max(self.interval() + PACE);
         Some(fell.saturating_add(hold).min(first.saturating_add(limit)))
+    }
+
+    /// The time between two frames, as far as it is known.
+    fn interval(&self) -> Nanos {
+        let steps = self
+            .latest
+            .windows(2)
+            .map(|pair| pair[1].saturating_sub(pair[0]));
+        let shortest = steps.filter(|step| *step > 0).min();
+        shortest.map_or(LONGEST_INTERVAL, |step| step.min(LONGEST_INTERVAL))
     }
 
     /// Takes note of a sample against `offset`; says whether the track has been too late for too long.

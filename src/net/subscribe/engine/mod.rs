@@ -26,6 +26,12 @@ use crate::{
     },
 };
 
+/// A video track that sends nothing for this long is not waited for.
+const STALLED: Nanos = SECOND;
+
+/// How long a recording waits for the next key frame.
+const LONGEST_WAIT: Nanos = 15 * SECOND;
+
 /// Where playing begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
@@ -46,6 +52,8 @@ pub struct Engine {
     start: Start,
     /// Running time at which the current epoch is presented from.
     edge: Option<Nanos>,
+    /// When it was settled.
+    settled: Option<Nanos>,
 }
 
 /// What the caller has to do after [`Engine::advance`].
@@ -65,14 +73,17 @@ impl Engine {
             latency,
             start,
             edge: None,
+            settled: None,
         }
     }
 
     pub fn set_latency(&mut self, latency: Nanos) {
         self.latency = latency;
         self.timeline.set_tolerance(latency);
-        for track in self.tracks.values() {
-            track.queue.set_max_span(queue_span(latency));
+        for (id, track) in &self.tracks {
+            track
+                .queue
+                .set_max_span(queue_span(latency, self.timeline.delay(*id)));
         }
     }
 
@@ -85,7 +96,7 @@ impl Engine {
 
     pub fn add_track(&mut self, id: TrackId, rendition: Arc<Rendition>, queue: Queue) {
         self.timeline.add_track(id);
-        queue.set_max_span(queue_span(self.latency));
+        queue.set_max_span(queue_span(self.latency, None));
         queue.push(Item::Config(rendition.clone()));
         let mut track = Track::new(rendition, queue);
         track.rejoined = true;
@@ -111,6 +122,7 @@ impl Engine {
     pub fn rejoin(&mut self) {
         self.timeline.rejoin();
         self.edge = None;
+        self.settled = None;
         for track in self.tracks.values_mut() {
             track.rejoin();
         }
@@ -155,7 +167,14 @@ impl Engine {
         if frame.is_marker() {
             return Ok(());
         }
+        track.heard = Some(now);
         let index = track.place(seq);
+        if index == 0 && track.rendition.is_video() {
+            track.learn_from_key_frame(&frame.payload);
+            if let Some(depth) = track.stated_depth {
+                self.timeline.set_reorder_depth(id, depth);
+            }
+        }
         track.stats.bytes += bytes as u64;
         track.stats.frames += 1;
         let media = media_nanos(frame.pts_us);
@@ -218,9 +237,14 @@ impl Engine {
         }
     }
 
-    /// All tracks have ended and said so downstream.
-    pub fn ended(&self) -> bool {
-        !self.tracks.is_empty() && self.tracks.values().all(|track| track.ended)
+    /// A track has ended and said so downstream, and so have all others that are still being read.
+    pub fn ended(&self, is_read: impl Fn(TrackId) -> bool) -> bool {
+        let ended = |track: &Track| track.ended;
+        self.tracks.values().any(ended)
+            && self
+                .tracks
+                .iter()
+                .all(|(id, track)| ended(track) || !is_read(*id))
     }
 
     pub fn has_track(&self, id: TrackId) -> bool {
@@ -238,7 +262,10 @@ impl Engine {
             Phase::Unsettled { check_at } => sooner(&mut wake, check_at),
             Phase::Settled { edge, .. } => {
                 if self.edge.is_none() {
-                    self.edge = self.join_edge(edge);
+                    self.edge = self.join_edge(edge, now);
+                }
+                if self.edge.is_none() {
+                    sooner(&mut wake, now + STALLED);
                 }
                 if let Some(edge) = self.edge {
                     for id in &ids {
@@ -267,6 +294,9 @@ impl Engine {
         for (id, track) in &mut self.tracks {
             track.held.clear();
             track.last_media = None;
+            if let Some(dts) = &mut track.dts {
+                dts.reset();
+            }
             if *id == by {
                 track.reorder.start_at(seq);
             }
@@ -277,6 +307,7 @@ impl Engine {
     /// The mapping moved by more than the latency absorbs.
     fn reanchor(&mut self) {
         self.edge = None;
+        self.settled = None;
         for track in self.tracks.values_mut() {
             track.edge = None;
             track.rejoined = true;
@@ -317,20 +348,22 @@ impl Engine {
     }
 
     /// Where this epoch's segment starts, once that is known.
-    fn join_edge(&self, live_edge: Nanos) -> Option<Nanos> {
-        let pushed = self
-            .tracks
-            .values()
-            .filter_map(|track| track.pushed_until)
-            .max();
-        let floor = pushed.unwrap_or(0).max(0);
-        let mut videos = self
-            .tracks
-            .values()
-            .filter(|track| track.rendition.is_video())
-            .peekable();
-        if self.start == Start::Live || videos.peek().is_none() {
+    fn join_edge(&mut self, live_edge: Nanos, now: Nanos) -> Option<Nanos> {
+        let pushed = self.tracks.values().filter_map(|track| track.pushed_until);
+        let floor = pushed.max().unwrap_or(0).max(0);
+        let settled = *self.settled.get_or_insert(now);
+        let live = |track: &&Track| {
+            let heard = track.heard.unwrap_or(settled).max(settled);
+            track.rendition.is_video() && now - heard < STALLED
+        };
+        let mut videos = self.tracks.values().filter(live).peekable();
+        if self.start == Start::Live {
             return Some(live_edge.max(floor));
+        }
+        // No picture is coming, or no key frame: what else there is must not wait for ever.
+        if videos.peek().is_none() || now - settled > LONGEST_WAIT {
+            let edge = self.timeline.live_edge(now).unwrap_or(live_edge);
+            return Some(edge.max(floor));
         }
         videos
             .filter_map(|track| track.held.iter().find(|ready| ready.key))
@@ -351,6 +384,10 @@ impl Engine {
                 edge
             };
             track.open_segment(edge, timeline);
+        }
+        if !track.held.is_empty() {
+            let span = queue_span(self.latency, timeline.delay(id));
+            track.queue.set_max_span(span);
         }
         while let Some(ready) = track.held.pop_front() {
             track.push(ready, timeline);
@@ -403,9 +440,11 @@ fn skip_margin(latency: Nanos) -> Nanos {
     (latency / 4).min(20 * MILLISECOND)
 }
 
-/// What a pad's queue may hold: all that waits for the sink's clock, and some for a downstream that hesitates.
-fn queue_span(latency: Nanos) -> Nanos {
-    latency + SECOND
+/// What a pad's queue may hold: all that waits for the sink's clock, and some for a downstream that hesitates. A track that is
+/// ahead of the others, because their encoders take their time, waits that much longer.
+fn queue_span(latency: Nanos, delay: Option<Nanos>) -> Nanos {
+    let lead = delay.map_or(0, |delay| delay.saturating_neg().max(0));
+    latency.saturating_add(SECOND).saturating_add(lead)
 }
 
 fn sooner(wake: &mut Option<Nanos>, at: impl Into<Option<Nanos>>) {

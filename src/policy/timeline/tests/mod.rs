@@ -167,18 +167,18 @@ fn without_frames_there_is_no_mapping_and_unknown_tracks_are_stale() {
 fn the_edge_is_never_older_than_the_latency_absorbs() {
     let mut timeline = timeline(&[VIDEO]);
     timeline.set_tolerance(10 * MS);
-    timeline.set_hold(60 * MS);
+    timeline.set_hold(200 * MS);
     assert_eq!(timeline.arrived(VIDEO, 0, 0, SECOND), Event::Ok);
     assert_eq!(
         timeline.poll(SECOND),
         Phase::Unsettled {
-            check_at: SECOND + 60 * MS
+            check_at: SECOND + 200 * MS
         }
     );
     assert_eq!(
-        timeline.poll(SECOND + 60 * MS),
+        timeline.poll(SECOND + 200 * MS),
         Phase::Settled {
-            edge: SECOND + 50 * MS
+            edge: SECOND + 190 * MS
         }
     );
 }

@@ -1,0 +1,263 @@
+//! moqsink and moqsrc through moq-relay 0.17.10, the relay of others. `scripts/test` installs it and names it in MOQ_RELAY_BIN.
+
+mod common;
+
+use std::{
+    io::{BufRead, BufReader},
+    net::{TcpListener, UdpSocket},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use common::{
+    LIMIT, init,
+    paths::{
+        Feed, FeedOptions, TOLERANCE_MS, View, ViewOptions, assert_decodable, path_delays, spread,
+    },
+};
+use gst::prelude::*;
+
+/// How clients reach the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wire {
+    WebTransport,
+    MoqTransport,
+    MoqLite,
+}
+
+/// A certificate that outlives the relay, so that a pin of it does, too.
+struct Identity {
+    directory: tempfile::TempDir,
+    fingerprint: String,
+}
+
+impl Identity {
+    fn new() -> Self {
+        init();
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let certificate = rcgen::CertificateParams::new(names)
+            .and_then(|params| params.self_signed(&key))
+            .expect("a certificate");
+        let directory = tempfile::tempdir().expect("a directory");
+        let identity = Self {
+            fingerprint: sha256_hex(certificate.der()),
+            directory,
+        };
+        std::fs::write(identity.certificate(), certificate.pem()).expect("written");
+        std::fs::write(identity.key(), key.serialize_pem()).expect("written");
+        identity
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.directory.path().join("certificate.pem")
+    }
+
+    fn key(&self) -> PathBuf {
+        self.directory.path().join("key.pem")
+    }
+}
+
+fn sha256_hex(bytes: &[u8]) -> String {
+    let bytes = gst::glib::Bytes::from(bytes);
+    gst::glib::compute_checksum_for_bytes(gst::glib::ChecksumType::Sha256, &bytes)
+        .expect("SHA-256 is known")
+        .into()
+}
+
+/// A relay in a process of its own; killed when dropped.
+struct MoqRelay {
+    process: Child,
+    port: u16,
+}
+
+impl MoqRelay {
+    fn start(identity: &Identity) -> Self {
+        // Another program may take the port before the relay does: then with another one.
+        for _ in 0..5 {
+            if let Some(relay) = Self::start_at(free_port(), identity) {
+                return relay;
+            }
+        }
+        panic!("moq-relay did not start");
+    }
+
+    /// `None` when it ended instead of listening.
+    fn start_at(port: u16, identity: &Identity) -> Option<Self> {
+        let program = std::env::var_os("MOQ_RELAY_BIN").expect(
+            "MOQ_RELAY_BIN names no moq-relay 0.17.10: run scripts/test, which installs it, or scripts/test --quick to do without",
+        );
+        let address = format!("127.0.0.1:{port}");
+        let mut process = Command::new(program)
+            .args(["--listen", &address, "--web-http-listen", &address])
+            .arg("--listen-tls-cert")
+            .arg(identity.certificate())
+            .arg("--listen-tls-key")
+            .arg(identity.key())
+            .args(["--auth-public", "**"])
+            .env("RUST_LOG", "info")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("moq-relay starts");
+        let (told, lines) = mpsc::channel();
+        let outputs: [Box<dyn std::io::Read + Send>; 2] = [
+            Box::new(process.stdout.take().expect("piped")),
+            Box::new(process.stderr.take().expect("piped")),
+        ];
+        for output in outputs {
+            let told = told.clone();
+            // Reads to the end, so that the relay never waits for somebody to read its log.
+            std::thread::spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    let _ = told.send(line);
+                }
+            });
+        }
+        drop(told);
+        let relay = Self { process, port };
+        let mut waits_for = vec!["http", "quic"];
+        while !waits_for.is_empty() {
+            match lines.recv_timeout(LIMIT) {
+                Ok(line) if line.contains("listening") => {
+                    waits_for.retain(|kind| !line.contains(kind))
+                }
+                Ok(_) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    panic!("moq-relay does not listen within {LIMIT:?}")
+                }
+            }
+        }
+        Some(relay)
+    }
+
+    /// Without a word to its clients.
+    fn kill(mut self) -> u16 {
+        self.process.kill().expect("killed");
+        self.process.wait().expect("ended");
+        self.port
+    }
+
+    fn to(&self, wire: Wire, identity: &Identity) -> String {
+        let port = self.port;
+        let pin = format!("server-certificate-hashes=<\"{}\">", identity.fingerprint);
+        match wire {
+            Wire::WebTransport => format!("url=http://127.0.0.1:{port}/"),
+            Wire::MoqTransport => format!("url=moqt://127.0.0.1:{port}/ {pin}"),
+            Wire::MoqLite => format!("url=moql://127.0.0.1:{port}/ {pin}"),
+        }
+    }
+}
+
+impl Drop for MoqRelay {
+    fn drop(&mut self) {
+        // Fails only when it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Free for UDP and TCP, a moment ago.
+fn free_port() -> u16 {
+    for _ in 0..32 {
+        let udp = UdpSocket::bind(("127.0.0.1", 0)).expect("a port");
+        let port = udp.local_addr().expect("bound").port();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free for UDP and TCP");
+}
+
+fn delay(feed: &Feed, view: &View) -> f64 {
+    let got = view.video.all();
+    spread(path_delays(view, &feed.video.all(), &got[got.len() - 30..])).0
+}
+
+/// Publishes and plays; both elements say which version they speak.
+fn plays(publish: Wire, play: Wire, version: &str) {
+    let identity = Identity::new();
+    let relay = MoqRelay::start(&identity);
+    let feed = FeedOptions::to(&relay.to(publish, &identity)).start();
+    let view = ViewOptions::to(&relay.to(play, &identity)).play();
+    let got = view.video.wait_count(90);
+    view.audio.wait_count(100);
+    let indices = assert_decodable(&feed.video.all(), &got);
+    assert_eq!(
+        indices.len(),
+        indices[89] - indices[0] + 1,
+        "every frame came"
+    );
+    let negotiated: String = view.pipeline.by_name("src").property("moq-version");
+    eprintln!("{negotiated}, delay {:.1} ms", delay(&feed, &view));
+    assert!(negotiated.starts_with(version), "{negotiated}");
+    assert!(view.in_time() >= 0.9);
+    view.assert_undisturbed();
+    feed.finish();
+    view.pipeline.wait_eos();
+}
+
+#[test]
+fn plays_over_webtransport() {
+    plays(Wire::WebTransport, Wire::WebTransport, "moq-");
+}
+
+#[test]
+fn plays_over_raw_quic_with_moq_transport() {
+    plays(Wire::MoqTransport, Wire::MoqTransport, "moq-transport-");
+}
+
+#[test]
+fn plays_over_raw_quic_with_moq_lite() {
+    plays(Wire::MoqLite, Wire::MoqLite, "moq-lite-");
+}
+
+#[test]
+fn plays_from_one_transport_and_protocol_to_another() {
+    plays(Wire::WebTransport, Wire::MoqTransport, "moq-transport-");
+    plays(Wire::MoqTransport, Wire::MoqLite, "moq-lite-");
+}
+
+/// The relay's process is killed and another started on its port, under a running publisher and a running player (row 3).
+fn survives_a_kill(wire: Wire) {
+    let identity = Identity::new();
+    let relay = MoqRelay::start(&identity);
+    let to = relay.to(wire, &identity);
+    let feed = FeedOptions::to(&to).start();
+    let view = ViewOptions::to(&to).play();
+    view.video.wait_count(90);
+    let before = delay(&feed, &view);
+    let port = relay.kill();
+    let _again = (0..100)
+        .find_map(|_| MoqRelay::start_at(port, &identity))
+        .expect("it starts again");
+    let back = view.now();
+    let first = view.wait_playing(&view.video, back);
+    let seen = view.video.len();
+    let got = view
+        .video
+        .wait("two seconds more", |got| got.len() >= seen + 60);
+    let after = delay(&feed, &view);
+    let resumed = Duration::from_nanos((first - back) as u64);
+    eprintln!(
+        "playing {resumed:?} after the relay was back; delay {before:.1} ms before, {after:.1} ms after"
+    );
+    assert_decodable(&feed.video.all(), &got);
+    view.assert_undisturbed();
+    assert!((after - before).abs() <= TOLERANCE_MS);
+}
+
+#[test]
+fn a_relay_that_is_killed_and_started_again_is_played_from_again_over_webtransport_row_3() {
+    survives_a_kill(Wire::WebTransport);
+}
+
+#[test]
+fn a_relay_that_is_killed_and_started_again_is_played_from_again_over_raw_quic_row_3() {
+    survives_a_kill(Wire::MoqLite);
+}
