@@ -416,7 +416,17 @@ impl MoqSrc {
             broadcast_timeout: Duration::from_nanos(settings.broadcast_timeout),
         };
         let (slot, mut letters) = mailbox();
+        let player = Player::start(connection.clone(), config, clock.clone(), move |event| {
+            slot.put(event);
+        });
+        let session = Session::new(connection, player, source_id, settings.latency());
         let events = pump.sender();
+        *self.running.lock() = Some(Running {
+            session: Arc::new(session),
+            clock,
+            pump: Arc::new(pump),
+        });
+        // Not before: what they tell is for the session that runs.
         runtime::handle().spawn(async move {
             while let Some(batch) = letters.take().await {
                 for event in batch {
@@ -425,15 +435,6 @@ impl MoqSrc {
                     }
                 }
             }
-        });
-        let player = Player::start(connection.clone(), config, clock.clone(), move |event| {
-            slot.put(event);
-        });
-        let session = Session::new(connection, player, source_id, settings.latency());
-        *self.running.lock() = Some(Running {
-            session: Arc::new(session),
-            clock,
-            pump: Arc::new(pump),
         });
         Ok(())
     }
