@@ -11,7 +11,8 @@ cd -- "$root"
 cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/gst-plugin-moq
 tools=$cache/tools
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
-export PATH=$tools/bin:$PATH
+# Where rustup puts cargo, for a shell that was opened before it was there.
+export PATH=$tools/bin:$PATH:$HOME/.cargo/bin
 
 say() { printf '%s: %s\n' "$me" "$*"; }
 
