@@ -534,6 +534,8 @@ fn settings_that_cannot_work_are_said_on_the_bus() {
             gst::MessageView::Error(err) => {
                 let details = err.details().expect("details");
                 assert_eq!(details.get::<&str>("cause"), Ok("settings"));
+                let url = details.get::<&str>("url").expect("url");
+                assert_eq!(url == "https://localhost/", says == "broadcast");
                 Some(err.error().to_string())
             }
             _ => None,

@@ -97,3 +97,61 @@ fn nothing_of_a_file_is_published_in_paused_and_it_is_paced_from_playing_on() {
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert_eq!(frames(&sink, "sink_0"), 50);
 }
+
+/// A source pad that plays into `sink_0` of a moqsink, which is playing.
+fn by_hand(rig: &Rig) -> (Pipeline, gst::Pad) {
+    let pipeline = rig.pipeline(&format!("moqsink name=sink {}", rig.to("a.hang")));
+    let pad = pipeline.element("sink").request_pad_simple("sink_0");
+    let pad = pad.expect("a pad");
+    pad.set_property("track", "a");
+    let source = gst::Pad::new(gst::PadDirection::Src);
+    source.set_active(true).expect("active");
+    source.link(&pad).expect("linked");
+    pipeline.play();
+    (pipeline, source)
+}
+
+fn begin(source: &gst::Pad, id: &str, segment: &gst::FormattedSegment<gst::ClockTime>) {
+    source.push_event(gst::event::StreamStart::new(id));
+    source.push_event(gst::event::Caps::new(&OPUS.parse().expect("caps")));
+    source.push_event(gst::event::Segment::new(segment));
+}
+
+#[test]
+fn a_stream_after_the_end_of_another_goes_on_without_a_flush() {
+    let rig = Rig::new();
+    let (pipeline, source) = by_hand(&rig);
+    let segment = gst::FormattedSegment::new();
+    for id in ["one", "two", "three"] {
+        begin(&source, id, &segment);
+        source.push(packet(0)).expect(id);
+        run(rig.first_group("a.hang", "a"));
+        assert!(source.push_event(gst::event::Eos::new()));
+        pipeline.eos();
+    }
+    assert_eq!(frames(&pipeline.element("sink"), "sink_0"), 3);
+}
+
+#[test]
+fn what_lies_behind_the_segment_is_not_published() {
+    let rig = Rig::new();
+    let (pipeline, source) = by_hand(&rig);
+    let mut segment = gst::FormattedSegment::new();
+    segment.set_start(gst::ClockTime::from_mseconds(40));
+    segment.set_stop(gst::ClockTime::from_mseconds(100));
+    begin(&source, "one", &segment);
+    for n in 0..8 {
+        source.push(packet(n * 20)).expect("pushed");
+    }
+    // Decoded before the end, shown after it.
+    let mut reordered = packet(120);
+    let owned = reordered.get_mut().expect("owned");
+    owned.set_dts(gst::ClockTime::from_mseconds(80));
+    source.push(reordered).expect("pushed");
+    let sink = pipeline.element("sink");
+    assert_eq!(frames(&sink, "sink_0"), 6);
+    let stats: gst::Structure = sink.property("stats");
+    let track: gst::Structure = stats.get("sink_0").expect("the pad");
+    let drops: gst::Structure = track.get("drops").expect("drops");
+    assert_eq!(drops.get::<u64>("out-of-segment"), Ok(3));
+}

@@ -33,6 +33,7 @@ use crate::{
     net::{
         error::{Cause, Error},
         session::{Connection, Role, State},
+        transport::redact,
     },
     policy::group::Limits,
 };
@@ -63,6 +64,8 @@ pub struct MoqSink {
 #[derive(Default)]
 struct Pads {
     next: TrackId,
+    /// Names in use, from the request of a pad to its release.
+    names: BTreeMap<TrackId, String>,
     all: BTreeMap<TrackId, Entry>,
 }
 
@@ -94,6 +97,17 @@ impl ObjectImpl for MoqSink {
         let obj = self.obj();
         obj.set_suppressed_flags(gst::ElementFlags::SINK | gst::ElementFlags::SOURCE);
         obj.set_element_flags(gst::ElementFlags::SINK);
+        // The children of the proxy are the pads, but GstBin tells of each element in it: its word ends here, at the first
+        // handler there is.
+        for signal in ["child-added", "child-removed"] {
+            obj.connect(signal, false, move |values| {
+                let is_pad = values[1].get::<super::MoqSinkPad>().is_ok();
+                if let (false, Ok(obj)) = (is_pad, values[0].get::<super::MoqSink>()) {
+                    obj.stop_signal_emission_by_name(signal);
+                }
+                None
+            });
+        }
     }
 
     fn properties() -> &'static [glib::ParamSpec] {
@@ -129,7 +143,7 @@ impl ElementImpl for MoqSink {
                 "Media over QUIC publisher",
                 "Sink/Network/MoQ",
                 "Publishes H.264 and Opus as a MoQ broadcast, one track for each pad, over WebTransport or raw QUIC",
-                "gst-plugin-moq developers",
+                env!("CARGO_PKG_AUTHORS"),
             )
         });
         Some(&METADATA)
@@ -256,7 +270,6 @@ impl MoqSink {
         template: &gst::PadTemplate,
         name: Option<&str>,
     ) -> Result<super::MoqSinkPad, glib::BoolError> {
-        let obj = self.obj();
         let kind = match template.name_template() {
             "video_%u" => Some(Kind::Video),
             "audio_%u" => Some(Kind::Audio),
@@ -268,40 +281,45 @@ impl MoqSink {
             .property("name", format!("{name}-track"))
             .build();
         sink.imp().set_up(track.clone(), kind);
-        let settings = self.settings.lock().clone();
-        sink.imp().configure(settings.sync, settings.drain_timeout);
-        let running = self.events().is_some();
-        obj.add(&sink)?;
-
         let pad = gst::PadBuilder::<super::MoqSinkPad>::from_template(template)
             .name(name.as_str())
             .build();
         pad.imp().set_up(track.clone(), kind);
+        let entry = Entry { pad, sink, track };
+        if let Err(err) = self.insert(&entry) {
+            self.discard(&entry);
+            return Err(err);
+        }
+        self.obj().child_added(&entry.pad, &name);
+        gst::debug!(CAT, imp = self, "Added {name}");
+        Ok(entry.pad)
+    }
+
+    /// What it leaves behind when it fails is for [`Self::discard`].
+    fn insert(&self, entry: &Entry) -> Result<(), glib::BoolError> {
+        let obj = self.obj();
+        let Entry { pad, sink, track } = entry;
+        let settings = self.settings.lock().clone();
+        sink.imp().configure(settings.sync, settings.drain_timeout);
+        let running = self.events().is_some();
+        obj.add(sink)?;
         pad.set_target(Some(sink.sink_pad()))?;
-        let entry = Entry {
-            pad: pad.clone(),
-            sink: sink.clone(),
-            track: track.clone(),
-        };
-        self.pads.lock().all.insert(id, entry);
-        self.publication.add(id);
+        self.pads.lock().all.insert(track.id, entry.clone());
+        self.publication.add(track.id);
         if let Some(events) = self.events() {
             track.start(events, *self.limits.lock());
         }
         if sink.sync_state_with_parent().is_err() {
             gst::warning!(
                 CAT,
-                imp = self,
-                "{name} does not follow the element's state"
+                obj = pad,
+                "The pad does not follow the element's state"
             );
         }
         if running {
             pad.set_active(true)?;
         }
-        obj.add_pad(&pad)?;
-        obj.child_added(&pad, &name);
-        gst::debug!(CAT, imp = self, "Added {name}");
-        Ok(pad)
+        obj.add_pad(pad)
     }
 
     /// The name that was asked for, if it is free, or the next free number.
@@ -311,7 +329,7 @@ impl MoqSink {
         name: Option<&str>,
     ) -> Result<(TrackId, String), glib::BoolError> {
         let mut pads = self.pads.lock();
-        let taken = |name: &str| pads.all.values().any(|entry| entry.pad.name() == name);
+        let taken = |name: &str| pads.names.values().any(|other| other == name);
         let prefix = template.name_template().trim_end_matches("%u");
         let name = match name {
             Some(name) if name.contains('%') => None,
@@ -327,24 +345,30 @@ impl MoqSink {
         };
         let id = pads.next;
         pads.next += 1;
+        pads.names.insert(id, name.clone());
         Ok((id, name))
     }
 
     fn remove_track(&self, pad: &gst::Pad) {
         let entry = {
-            let mut pads = self.pads.lock();
-            let id = pads
-                .all
-                .iter()
-                .find(|(_, entry)| entry.pad.upcast_ref::<gst::Pad>() == pad)
-                .map(|(id, _)| *id);
-            id.and_then(|id| pads.all.remove(&id))
+            let pads = self.pads.lock();
+            let mut entries = pads.all.values();
+            entries.find(|entry| entry.pad == *pad).cloned()
         };
-        let Some(Entry { pad, sink, track }) = entry else {
+        let Some(entry) = entry else {
             return;
         };
+        self.discard(&entry);
+        let name = entry.pad.name();
+        self.obj().child_removed(&entry.pad, &name);
+        gst::debug!(CAT, imp = self, "Released {name}");
+    }
+
+    /// Takes out what there is of a track, also of one that was not added to the end.
+    fn discard(&self, entry: &Entry) {
         let obj = self.obj();
-        let name = pad.name();
+        let Entry { pad, sink, track } = entry;
+        self.pads.lock().all.remove(&track.id);
         self.held.lock().remove(&track.id);
         // Going to NULL wakes a streaming thread that waits in the base class; deactivating the pad waits until it has left.
         sink.set_locked_state(true);
@@ -356,10 +380,14 @@ impl MoqSink {
         }
         self.publication.remove(track.id);
         let _ = pad.set_target(None::<&gst::Pad>);
-        let _ = obj.remove_pad(&pad);
-        let _ = obj.remove(&sink);
-        obj.child_removed(&pad, &name);
-        gst::debug!(CAT, imp = self, "Released {name}");
+        let owner = obj.upcast_ref::<gst::Object>();
+        if pad.parent().as_ref() == Some(owner) {
+            let _ = obj.remove_pad(pad);
+        }
+        if sink.parent().as_ref() == Some(owner) {
+            let _ = obj.remove(sink);
+        }
+        self.pads.lock().names.remove(&track.id);
     }
 
     fn events(&self) -> Option<crate::elements::connection::EventSender<Event>> {
@@ -367,8 +395,16 @@ impl MoqSink {
     }
 
     fn refuse(&self, error: &Error) -> gst::StateChangeError {
-        post_error(&*self.obj(), Direction::Write, error, "");
+        post_error(&*self.obj(), Direction::Write, error, &self.url());
         gst::StateChangeError
+    }
+
+    /// The URLs for messages: without queries and passwords, and empty if they cannot be read.
+    pub(super) fn url(&self) -> String {
+        let config = self.settings.lock().connection.config();
+        let urls = config.map(|config| config.urls).unwrap_or_default();
+        let urls: Vec<String> = urls.iter().map(redact).collect();
+        urls.join(" ")
     }
 
     /// What can be said about the settings without doing anything.
@@ -470,7 +506,9 @@ impl MoqSink {
                     self.post(structure);
                 }
             }
-            Event::Warning(error) => post_warning(&*obj, Direction::Write, &error, ""),
+            Event::Warning(error) => {
+                post_warning(&*obj, Direction::Write, &error, &self.url());
+            }
             Event::Drained(id, epoch) => {
                 if let Some(entry) = self.entry(id) {
                     self.held.lock().entry(id).or_default().drained = Some(epoch);
@@ -556,6 +594,10 @@ fn broadcast(settings: &Settings) -> Result<String, Error> {
 
 #[cfg(test)]
 impl MoqSink {
+    pub(super) fn publication_tracks(&self) -> usize {
+        self.publication.tracks()
+    }
+
     /// Groups that fill up sooner than those of the protocol library.
     pub(super) fn set_limits(&self, limits: Limits) {
         *self.limits.lock() = limits;

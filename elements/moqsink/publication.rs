@@ -433,6 +433,16 @@ impl Remains {
 }
 
 #[cfg(test)]
+impl Publication {
+    pub(super) fn tracks(&self) -> usize {
+        match &*self.life.lock() {
+            Life::Idle => 0,
+            Life::Running(running) => running.tracks.len(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{

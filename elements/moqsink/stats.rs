@@ -26,19 +26,22 @@ pub(super) enum Drop {
     NoTimestamp,
     /// Flagged as corrupted.
     Corrupted,
+    /// Behind the end of the segment.
+    OutOfSegment,
     /// After the end of the stream.
     Ended,
     /// The track has failed.
     Failed,
 }
 
-const REASONS: [(Drop, &str); 8] = [
+const REASONS: [(Drop, &str); 9] = [
     (Drop::NoKeyFrame, "no-key-frame"),
     (Drop::GroupFull, "group-full"),
     (Drop::TooLarge, "too-large"),
     (Drop::Leading, "leading"),
     (Drop::NoTimestamp, "no-timestamp"),
     (Drop::Corrupted, "corrupted"),
+    (Drop::OutOfSegment, "out-of-segment"),
     (Drop::Ended, "ended"),
     (Drop::Failed, "failed"),
 ];

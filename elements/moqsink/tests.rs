@@ -1,6 +1,9 @@
 //! What cannot be seen or set from outside of the element.
 
-use std::{sync::mpsc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
 
 use gst::{prelude::*, subclass::prelude::*};
 
@@ -91,4 +94,62 @@ fn nothing_is_left_of_an_element_that_was_released() {
     let (sink_weak, pad_weak) = (sink.downgrade(), pad.downgrade());
     drop((sink, pad));
     assert!(sink_weak.upgrade().is_none() && pad_weak.upgrade().is_none());
+}
+
+#[test]
+fn nothing_is_left_of_a_pad_that_could_not_be_added() {
+    init();
+    let sink: MoqSink = gst::ElementFactory::make("moqsink")
+        .property("url", "https://127.0.0.1:9/")
+        .property("broadcast", "a")
+        .build()
+        .expect("moqsink")
+        .downcast()
+        .expect("moqsink");
+    sink.set_state(gst::State::Playing).expect("playing");
+    // Each is in the way of another step.
+    let pad = gst::Pad::builder(gst::PadDirection::Sink)
+        .name("sink_0")
+        .build();
+    let element = gst::ElementFactory::make("identity")
+        .name("sink_1-track")
+        .build()
+        .expect("identity");
+    sink.add_pad(&pad).expect("added");
+    sink.add(&element).expect("added");
+    for name in ["sink_0", "sink_1"] {
+        assert!(sink.request_pad_simple(name).is_none(), "{name}");
+    }
+    assert_eq!((sink.num_pads(), sink.children().len()), (1, 1));
+    assert_eq!(sink.children_count(), 0);
+    assert_eq!(sink.imp().publication_tracks(), 0);
+    sink.remove_pad(&pad).expect("removed");
+    sink.remove(&element).expect("removed");
+    for name in ["sink_0", "sink_1"] {
+        assert!(sink.request_pad_simple(name).is_some(), "{name}");
+    }
+    assert_eq!(sink.imp().publication_tracks(), 2);
+    sink.set_state(gst::State::Null).expect("null");
+}
+
+#[test]
+fn only_pads_are_told_as_children() {
+    init();
+    let sink = gst::ElementFactory::make("moqsink")
+        .build()
+        .expect("moqsink");
+    let told = Arc::new(Mutex::new(Vec::new()));
+    for signal in ["child-added", "child-removed"] {
+        let told = told.clone();
+        sink.connect(signal, false, move |values| {
+            let name: String = values[2].get().expect("a name");
+            told.lock().expect("whole").push((signal, name));
+            None
+        });
+    }
+    let pad = sink.request_pad_simple("audio_%u").expect("a pad");
+    sink.release_request_pad(&pad);
+    let told = told.lock().expect("whole");
+    let name = || "audio_0".to_owned();
+    assert_eq!(*told, [("child-added", name()), ("child-removed", name())]);
 }

@@ -227,6 +227,15 @@ impl Track {
         feed.phase = Phase::Running;
     }
 
+    pub fn has_ended(&self) -> bool {
+        self.feed.lock().phase == Phase::Ended
+    }
+
+    /// What comes next does not continue what came before.
+    pub fn cut_for_gap(&self) {
+        self.feed.lock().end_group();
+    }
+
     /// A key frame was asked for: audio starts a group there too. Video does at every key frame.
     pub fn cut(&self) {
         if self.info.lock().kind == Some(Kind::Audio) {

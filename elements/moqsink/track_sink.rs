@@ -48,8 +48,19 @@ impl MoqTrackSink {
         obj.set_processing_deadline(gst::ClockTime::ZERO);
         obj.set_enable_last_sample(false);
         obj.set_qos(false);
-        // Decoding order starts before the segment when pictures are reordered.
+        // The base class would also drop what decoders need: see `is_behind_segment`.
         obj.set_drop_out_of_segment(false);
+        // The base class drops what follows an end of stream before it asks anybody.
+        obj.sink_pad()
+            .add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |pad, info| {
+                if let Some(event) = info.event()
+                    && event.type_() == gst::EventType::StreamStart
+                    && let Some(sink) = pad.parent().and_downcast::<super::MoqTrackSink>()
+                {
+                    sink.imp().begin_again();
+                }
+                gst::PadProbeReturn::Ok
+            });
         let _ = self.track.set(track);
         let _ = self.kind.set(kind);
         self.next.store(UNKNOWN, Ordering::Relaxed);
@@ -72,11 +83,23 @@ impl MoqTrackSink {
 
     fn fail(&self, error: &Error) {
         let obj = self.obj();
-        let element = obj
-            .parent()
-            .and_then(|parent| parent.downcast::<gst::Element>().ok())
-            .unwrap_or_else(|| obj.clone().upcast());
-        post_error(&element, Direction::Write, error, "");
+        match obj.parent().and_downcast::<super::MoqSink>() {
+            Some(element) => post_error(&element, Direction::Write, error, &element.imp().url()),
+            None => post_error(&*obj, Direction::Write, error, ""),
+        }
+    }
+
+    /// Lets a stream that begins after the end of another go on without a flush. The base class forgets an end of stream
+    /// only in a flush: it gets one, which is its own; nothing is waiting in it, for this is the streaming thread.
+    fn begin_again(&self) {
+        let track = self.track.get().expect("set up before it has a state");
+        if !track.has_ended() {
+            return;
+        }
+        gst::debug!(CAT, imp = self, "A stream begins after the end of another");
+        self.parent_event(gst::event::FlushStart::new());
+        self.parent_event(gst::event::FlushStop::new(false));
+        track.flush();
     }
 
     fn drop_buffer(&self, track: &Track, lost: Lost) {
@@ -112,6 +135,24 @@ impl MoqTrackSink {
         Some(running)
     }
 
+    /// Whether nothing from here on is shown: it lies behind the end of the segment in decoding order too. What is shown
+    /// after the end but decoded before it may be what others refer to, and what lies before the start is where decoding
+    /// begins; both go on.
+    fn is_behind_segment(&self, buffer: &gst::BufferRef) -> bool {
+        let segment = self.obj().segment();
+        let Some(segment) = segment.downcast_ref::<gst::ClockTime>() else {
+            return false;
+        };
+        let time = match (buffer.dts(), buffer.pts()) {
+            (Some(dts), Some(pts)) => Some(dts.min(pts)),
+            (dts, pts) => dts.or(pts),
+        };
+        match (time, segment.stop()) {
+            (Some(time), Some(stop)) => segment.rate() > 0.0 && time >= stop,
+            _ => false,
+        }
+    }
+
     /// Ties running time to the wall clock, again after every pause, seek and change of clock.
     fn anchor(&self, track: &Track) {
         let obj = self.obj();
@@ -138,6 +179,11 @@ impl MoqTrackSink {
         }
         if flags.contains(gst::BufferFlags::CORRUPTED) {
             self.drop_buffer(track, Lost::Corrupted);
+            return Ok(());
+        }
+        if self.is_behind_segment(buffer) {
+            track.cut_for_gap();
+            self.drop_buffer(track, Lost::OutOfSegment);
             return Ok(());
         }
         self.anchor(track);
