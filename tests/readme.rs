@@ -13,8 +13,8 @@
 //!
 //! "The" relay or publisher is the nearest one above in the same file; a file without one uses the first of README.md.
 //! Port 4443 becomes a free port. The blocks of a file run in order in one empty folder, so that one can use what
-//! another has recorded. A block passes when every element of it has reached PLAYING, and when it ends without an
-//! error after SIGINT (or by itself).
+//! another has recorded. A block passes when every element of it has reached PLAYING, publishers and players are
+//! connected, and it ends without an error after SIGINT (or by itself).
 
 use std::collections::HashMap;
 use std::fs;
@@ -68,7 +68,8 @@ fn blocks(markdown: &str) -> Result<Vec<Block>, String> {
             .skip_while(|line| line.starts_with('#'))
             .collect();
         let mut words = info.split_whitespace();
-        if words.next() != Some("sh")
+        let language = words.next();
+        if language == Some("text")
             || !body
                 .first()
                 .is_some_and(|l| l.starts_with("gst-launch-1.0"))
@@ -76,6 +77,11 @@ fn blocks(markdown: &str) -> Result<Vec<Block>, String> {
             continue;
         }
         let at = |what: &str| format!("line {}: {what}", index + 1);
+        if language != Some("sh") {
+            return Err(at(
+                "a pipeline is fenced as sh, so that it is tested, or as text",
+            ));
+        }
         let role = match words.next() {
             None => Role::Alone,
             Some("relay") => Role::Relay,
@@ -126,6 +132,8 @@ fn beside<'a>(
 struct Progress {
     /// Last state that each element said it had reached.
     states: HashMap<String, String>,
+    /// A connection to a relay is up.
+    connected: bool,
     error: Option<String>,
     ended: bool,
     output: Vec<String>,
@@ -136,6 +144,7 @@ impl Progress {
         if line.starts_with("ERROR") || line.starts_with("WARNING: erroneous pipeline") {
             self.error.get_or_insert_with(|| line.to_owned());
         }
+        self.connected |= line.starts_with("Progress: (connect) Connected");
         if let Some((element, state)) = state_changed(line) {
             self.states.insert(element.to_owned(), state.to_owned());
         }
@@ -187,6 +196,8 @@ impl Pipeline {
             .current_dir(rig.folder.path())
             .env("GST_PLUGIN_PATH", rig.plugins.path())
             .env("GST_REGISTRY", rig.plugins.path().join("registry.bin"))
+            // Without a display autovideosink tries DirectFB, whose library crashes on Debian 12.
+            .env("GST_PLUGIN_FEATURE_RANK", "dfbvideosink:NONE")
             .env_remove("DISPLAY")
             .env_remove("WAYLAND_DISPLAY")
             .stdin(Stdio::null())
@@ -216,20 +227,24 @@ impl Pipeline {
         done(&progress)
     }
 
-    fn wait_until_playing(&self) -> Result<(), String> {
-        self.wait(START_LIMIT, |p| p.plays() || p.error.is_some() || p.ended);
+    /// Waits until all of it plays and, for a publisher or player, the relay has it.
+    fn wait_until_playing(&self, role: Role) -> Result<(), String> {
+        let connects = matches!(role, Role::Publish | Role::Play);
+        let up = |progress: &Progress| progress.plays() && (progress.connected || !connects);
+        self.wait(START_LIMIT, |p| up(p) || p.error.is_some() || p.ended);
         let progress = self.progress.0.lock().unwrap();
         if let Some(error) = &progress.error {
             return Err(error.clone());
         }
         // One that ended by itself is judged by its exit code.
-        if progress.plays() || progress.ended {
+        if up(&progress) || progress.ended {
             return Ok(());
         }
-        Err(format!(
-            "does not play after {START_LIMIT:?}: {}",
-            progress.not_playing()
-        ))
+        let wrong = match progress.plays() {
+            true => "no connection to the relay".to_owned(),
+            false => progress.not_playing(),
+        };
+        Err(format!("not up after {START_LIMIT:?}: {wrong}"))
     }
 
     /// Ends it as Ctrl-C does.
@@ -301,7 +316,7 @@ impl Rig {
         let mut result = Ok(());
         for block in beside.iter().copied().chain([block]) {
             let pipeline = Pipeline::start(&block.command, self)?;
-            let plays = pipeline.wait_until_playing();
+            let plays = pipeline.wait_until_playing(block.role);
             pipelines.push((block, pipeline));
             if let Err(error) = plays {
                 result = Err(format!("{:?} of line {}: {error}", block.role, block.line));
@@ -478,6 +493,11 @@ fn a_block_with_an_unknown_role_or_two_commands_is_refused() {
         blocks("```sh\ngst-launch-1.0 a\ngst-launch-1.0 b\n```\n")
             .unwrap_err()
             .contains("more than one")
+    );
+    assert!(
+        blocks("```\ngst-launch-1.0 a\n```\n")
+            .unwrap_err()
+            .contains("fenced as sh")
     );
 }
 

@@ -12,24 +12,6 @@ use gstmoq::net::{
 };
 use moq_net::Versions;
 use relay_support::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-fn local() -> Relay {
-    Relay::start(RelayConfig::local()).unwrap()
-}
-
-/// Reads the next group that arrives, to its end.
-async fn next_group(track: &mut moq_net::track::Subscriber) -> (u64, Vec<Vec<u8>>) {
-    let mut group = soon("a group", track.recv_group())
-        .await
-        .unwrap()
-        .expect("the track goes on");
-    let mut frames = Vec::new();
-    while let Some(frame) = soon("a frame", group.read_frame()).await.unwrap() {
-        frames.push(frame.payload.to_vec());
-    }
-    (group.sequence, frames)
-}
 
 #[tokio::test]
 async fn frames_go_from_publisher_to_subscriber_across_transports() {
@@ -249,205 +231,6 @@ async fn a_thread_inside_another_runtime_may_wait_for_the_stop() {
 }
 
 #[tokio::test]
-async fn sessions_over_the_limit_are_refused_and_the_others_go_on() {
-    let mut config = RelayConfig::local();
-    config.limits.sessions_per_address = 3;
-    let relay = Relay::start(config).unwrap();
-    let publisher = connect(&relay, Wire::Quic).await;
-    let published = publisher.publish("demo");
-    let subscriber = connect(&relay, Wire::WebTransport).await;
-    let mut track = subscriber.subscribe("demo").await;
-    let third = connect(&relay, Wire::Quic).await;
-
-    let refused = dial(&relay, Wire::Quic, "/", Versions::all())
-        .await
-        .err()
-        .expect("one too many");
-    assert!(refused.0.contains("refused"), "{refused:?}");
-    assert_eq!(relay.stats().refused_limit, 1);
-
-    let mut group = published.track.append_group().unwrap();
-    group.write_frame(timestamp(0, 0), payload(0, 0)).unwrap();
-    group.finish().unwrap();
-    assert_eq!(next_group(&mut track).await.1, [payload(0, 0)]);
-
-    // A place that is given back is given away again.
-    drop(third);
-    wait_for("the place", || relay.stats().sessions == 2).await;
-    soon("a session", async {
-        while dial(&relay, Wire::Quic, "/", Versions::all())
-            .await
-            .is_err()
-        {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_session_with_too_many_broadcasts_is_closed_and_the_others_go_on() {
-    let mut config = RelayConfig::local();
-    config.limits.broadcasts_per_session = 3;
-    let relay = Relay::start(config).unwrap();
-    let modest = connect(&relay, Wire::Quic).await;
-    let _kept: Vec<_> = (0..3)
-        .map(|index| modest.publish(&format!("modest/{index}")))
-        .collect();
-    let greedy = connect(&relay, Wire::WebTransport).await;
-    let _lost: Vec<_> = (0..4)
-        .map(|index| greedy.publish(&format!("greedy/{index}")))
-        .collect();
-
-    let err = soon("the close", greedy.moq.closed()).await;
-    assert!(
-        matches!(
-            err,
-            moq_net::Error::Session(moq_net::SessionError::Unknown(0x7))
-        ),
-        "{err:?}"
-    );
-    wait_for("the modest ones", || {
-        relay.announced() == ["modest/0", "modest/1", "modest/2"]
-    })
-    .await;
-    assert_eq!(relay.stats().closed_limit, 1);
-    assert_eq!(relay.stats().sessions, 1);
-}
-
-#[tokio::test]
-async fn a_session_with_too_many_tracks_is_closed() {
-    let mut config = RelayConfig::local();
-    config.limits.tracks_per_session = 1;
-    let relay = Relay::start(config).unwrap();
-    let publisher = connect(&relay, Wire::Quic).await;
-    let published = [publisher.publish("a"), publisher.publish("b")];
-    let subscriber = connect(&relay, Wire::Quic).await;
-    let mut tracks = [
-        subscriber.subscribe("a").await,
-        subscriber.subscribe("b").await,
-    ];
-    for (track, published) in tracks.iter_mut().zip(&published) {
-        let mut group = published.track.append_group().unwrap();
-        group.write_frame(timestamp(0, 0), payload(0, 0)).unwrap();
-        // A subscription is open once its track is read; the close may come first.
-        let _ = soon("a group or the close", track.recv_group()).await;
-    }
-    let err = soon("the close", subscriber.moq.closed()).await;
-    assert!(
-        matches!(
-            err,
-            moq_net::Error::Session(moq_net::SessionError::Unknown(0x7))
-        ),
-        "{err:?}"
-    );
-    assert_eq!(relay.stats().sessions, 1, "the publisher stays");
-}
-
-#[tokio::test]
-async fn without_a_grant_nobody_comes_in() {
-    let mut config = RelayConfig::local();
-    config.trust_loopback = false;
-    let relay = Relay::start(config).unwrap();
-    let refused = dial(&relay, Wire::WebTransport, "/", Versions::all())
-        .await
-        .err()
-        .expect("no grant");
-    assert!(refused.0.contains("403"), "{refused:?}");
-    if let Ok(peer) = dial(&relay, Wire::Quic, "/", Versions::all()).await {
-        let err = soon("the close", peer.moq.closed()).await;
-        assert!(
-            matches!(
-                err,
-                moq_net::Error::Session(moq_net::SessionError::Unauthorized)
-            ),
-            "{err:?}"
-        );
-    }
-    wait_for("the counter", || relay.stats().refused_access == 2).await;
-}
-
-#[tokio::test]
-async fn rules_say_what_may_be_published_and_seen() {
-    let mut config = RelayConfig::local();
-    config.trust_loopback = false;
-    config.public_publish = vec!["in/**".to_owned()];
-    config.public_subscribe = vec!["in/open/**".to_owned()];
-    let relay = Relay::start(config).unwrap();
-    let publisher = connect(&relay, Wire::Quic).await;
-    let _published = [
-        publisher.publish("out/camera"),
-        publisher.publish("in/closed/camera"),
-        publisher.publish("in/open/camera"),
-    ];
-    wait_for("what is allowed", || {
-        relay.announced() == ["in/closed/camera", "in/open/camera"]
-    })
-    .await;
-
-    let subscriber = connect(&relay, Wire::WebTransport).await;
-    let mut announced = subscriber.origin.consume().announced();
-    let first = soon("an announcement", announced.next()).await.unwrap();
-    assert_eq!(first.prefix.as_str(), "in/open/camera");
-    assert!(announced.try_next().is_none());
-}
-
-#[tokio::test]
-async fn garbage_harms_nobody() {
-    let relay = local();
-    let address = relay.bound()[0];
-    let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let mut random = fastrand::Rng::with_seed(7);
-    for length in [0, 1, 20, 200, 1200, 1472] {
-        for first in [0x00, 0x40, 0xc0, 0xff] {
-            let mut datagram: Vec<u8> = std::iter::repeat_with(|| random.u8(..))
-                .take(length)
-                .collect();
-            if let Some(byte) = datagram.first_mut() {
-                *byte = first;
-            }
-            udp.send_to(&datagram, address).await.unwrap();
-        }
-    }
-    for garbage in [
-        &b"\0\x01\x02\xff\xfe"[..],
-        b"GET\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01",
-        &[b'a'; 100_000],
-    ] {
-        let mut tcp = tokio::net::TcpStream::connect(address).await.unwrap();
-        let _ = tcp.write_all(garbage).await;
-        let mut answer = Vec::new();
-        let _ = soon("the end", tcp.read_to_end(&mut answer)).await;
-    }
-    // A peer that speaks QUIC and HTTP/3's ALPN, and then nonsense on its streams.
-    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    for alpn in ["h3", "moq-lite-06", "moqt-18", "moq-00"] {
-        let config = client_config(&[alpn], &relay.fingerprint());
-        let quic = soon(
-            "QUIC",
-            endpoint.connect_with(config, address, "localhost").unwrap(),
-        )
-        .await
-        .unwrap();
-        let mut uni = quic.open_uni().await.unwrap();
-        let _ = uni.write_all(&[0xff; 4000]).await;
-        let (mut bi, _) = quic.open_bi().await.unwrap();
-        let _ = bi.write_all(&[0xee; 4000]).await;
-        soon("the close", quic.closed()).await;
-    }
-    let stats = relay.stats();
-    assert_eq!(
-        (stats.sessions, stats.failed_handshakes > 0),
-        (0, true),
-        "{stats:?}"
-    );
-    let publisher = connect(&relay, Wire::WebTransport).await;
-    let _published = publisher.publish("alive");
-    wait_for("the announcement", || relay.announced() == ["alive"]).await;
-}
-
-#[tokio::test]
 async fn http_tells_the_fingerprint_of_the_certificate_that_is_presented() {
     let relay = local();
     let (head, body) = get(&relay, "/certificate.sha256").await;
@@ -488,8 +271,9 @@ async fn http_lists_what_is_announced() {
         publisher.publish("room/b"),
         publisher.publish("room/a"),
         publisher.publish("roommate"),
+        publisher.publish("room/a\nforged"),
     ];
-    wait_for("the announcements", || relay.announced().len() == 3).await;
+    wait_for("the announcements", || relay.announced().len() == 4).await;
     assert_eq!(
         get(&relay, "/announced").await.1,
         "room/a\nroom/b\nroommate"
@@ -512,20 +296,6 @@ async fn http_lists_what_is_announced() {
             .0
             .starts_with("HTTP/1.1 400")
     );
-}
-
-#[tokio::test]
-async fn http_rejects_a_head_that_is_too_long() {
-    let relay = local();
-    let mut tcp = tokio::net::TcpStream::connect(relay.bound()[0])
-        .await
-        .unwrap();
-    let request = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(100_000));
-    let _ = tcp.write_all(request.as_bytes()).await;
-    let mut answer = Vec::new();
-    let _ = soon("the end", tcp.read_to_end(&mut answer)).await;
-    assert!(!answer.starts_with(b"HTTP/1.1 200"));
-    assert_eq!(get(&relay, "/announced").await.1, "");
 }
 
 #[tokio::test]
@@ -615,37 +385,4 @@ async fn our_connection_pins_the_development_certificate_and_follows_a_restart()
         .await
         .unwrap();
     wait_for("the session there", || relay.stats().sessions == 1).await;
-}
-
-/// Looks again and again, giving way in between, until it holds.
-async fn wait_for(what: &str, holds: impl Fn() -> bool) {
-    soon(what, async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
-}
-
-async fn get(relay: &Relay, path: &str) -> (String, String) {
-    request(
-        tokio::net::TcpStream::connect(relay.bound()[0])
-            .await
-            .unwrap(),
-        path,
-    )
-    .await
-}
-
-/// The head and the body of the answer.
-async fn request(
-    mut io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    path: &str,
-) -> (String, String) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    io.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    let _ = soon("the answer", io.read_to_string(&mut answer)).await;
-    let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-    (head.to_owned(), body.to_owned())
 }

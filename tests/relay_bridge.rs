@@ -63,11 +63,9 @@ fn errors(bus: &gst::Bus) -> Vec<(String, Option<String>)> {
 #[test]
 fn it_plays_alone_in_a_pipeline_and_tells_where_it_listens() {
     let element = bridge("127.0.0.1:0");
-    assert!(
-        !element
-            .element_flags()
-            .intersects(gst::ElementFlags::SOURCE | gst::ElementFlags::SINK)
-    );
+    // A sink would be waited for at the end of the pipeline; a source is told to end.
+    let flags = element.element_flags() & (gst::ElementFlags::SOURCE | gst::ElementFlags::SINK);
+    assert_eq!(flags, gst::ElementFlags::SOURCE);
     let (pipeline, bus) = alone(&element);
     let notified = Arc::new(Mutex::new(Vec::new()));
     let seen = notified.clone();
@@ -305,6 +303,46 @@ fn it_may_be_stopped_from_inside_a_runtime_and_dropped_while_playing() {
         }
     });
     wait_for("NULL", || element.current_state() == gst::State::Null);
+}
+
+#[test]
+fn it_answers_eos_in_a_pipeline_without_sinks_and_leaves_it_to_sinks_otherwise() {
+    let limit = gst::ClockTime::from_nseconds(LIMIT.as_nanos() as u64);
+    let element = bridge("127.0.0.1:0");
+    let (pipeline, bus) = alone(&element);
+    pipeline.set_state(gst::State::Playing).unwrap();
+    assert!(pipeline.send_event(gst::event::Eos::new()));
+    let eos = bus.timed_pop_filtered(limit, &[gst::MessageType::Eos]);
+    assert_eq!(eos.expect("EOS").src(), Some(pipeline.upcast_ref()));
+    pipeline.set_state(gst::State::Null).unwrap();
+
+    let source = gst::ElementFactory::make("fakesrc")
+        .property("is-live", true)
+        .build()
+        .unwrap();
+    let sink = gst::ElementFactory::make("fakesink").build().unwrap();
+    pipeline.add_many([&source, &sink]).unwrap();
+    source.link(&sink).unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    assert!(element.send_event(gst::event::Eos::new()));
+    assert!(bus.pop_filtered(&[gst::MessageType::Eos]).is_none());
+    assert!(source.send_event(gst::event::Eos::new()));
+    let eos = bus.timed_pop_filtered(limit, &[gst::MessageType::Eos]);
+    assert!(eos.is_some(), "the sink's end is the pipeline's");
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn settings_stay_as_they_are_while_it_runs() {
+    let element = bridge("127.0.0.1:0");
+    let (pipeline, _bus) = alone(&element);
+    pipeline.set_state(gst::State::Playing).unwrap();
+    element.set_property("max-sessions", 7_u32);
+    assert_ne!(element.property::<u32>("max-sessions"), 7);
+    pipeline.set_state(gst::State::Ready).unwrap();
+    element.set_property("max-sessions", 7_u32);
+    assert_eq!(element.property::<u32>("max-sessions"), 7);
+    pipeline.set_state(gst::State::Null).unwrap();
 }
 
 fn fingerprint(element: &gst::Element) -> String {

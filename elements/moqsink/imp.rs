@@ -270,9 +270,7 @@ impl MoqSink {
         sink.imp().set_up(track.clone(), kind);
         let settings = self.settings.lock().clone();
         sink.imp().configure(settings.sync, settings.drain_timeout);
-        // A pad that comes while playing must not take the pipeline back to PAUSED.
         let running = self.events().is_some();
-        sink.set_async(!running);
         obj.add(&sink)?;
 
         let pad = gst::PadBuilder::<super::MoqSinkPad>::from_template(template)

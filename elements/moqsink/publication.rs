@@ -1,11 +1,14 @@
 //! What the tracks of an element have in common: connection, broadcast, catalog, announcement, media time.
 //!
-//! Its locks are leaves but for `broadcast` before `generations`; they are held for calls of the protocol library that do
+//! Its locks are leaves but for `life` before `generations`; they are held for calls of the protocol library that do
 //! not block, never while anything of GStreamer is called.
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -37,6 +40,8 @@ pub(super) type TrackId = u64;
 pub(super) struct Publication {
     life: Mutex<Life>,
     generations: Mutex<Generations>,
+    /// Counts the timers of announcements, so that one of a broadcast that is over does not announce the next.
+    timers: AtomicU64,
 }
 
 /// A publication exists from READY→PAUSED to PAUSED→READY.
@@ -57,8 +62,8 @@ struct Running {
     written: Option<Catalog>,
     tracks: BTreeMap<TrackId, Entry>,
     names: u64,
-    /// [`WHOLE`] is running.
-    waiting: bool,
+    /// The timer of [`WHOLE`] that is running.
+    waiting: Option<u64>,
 }
 
 #[derive(Default)]
@@ -96,7 +101,7 @@ impl Publication {
                 .map(|id| (id, Entry::default()))
                 .collect(),
             names: 0,
-            waiting: false,
+            waiting: None,
         }));
         Ok(())
     }
@@ -189,12 +194,14 @@ impl Publication {
             entry.rendition = Some(rendition);
         }
         running.update(self.clock(), again);
-        if running.written.is_none() && !std::mem::replace(&mut running.waiting, true) {
+        if running.written.is_none() && running.waiting.is_none() {
+            let timer = self.timers.fetch_add(1, Ordering::Relaxed);
+            running.waiting = Some(timer);
             let publication = Arc::downgrade(self);
             runtime::handle().spawn(async move {
                 tokio::time::sleep(WHOLE).await;
                 if let Some(publication) = publication.upgrade() {
-                    publication.announce_now();
+                    publication.announce_incomplete(timer);
                 }
             });
         }
@@ -223,9 +230,11 @@ impl Publication {
         }
     }
 
-    fn announce_now(&self) {
+    /// `timer` is over; its broadcast may be, too.
+    fn announce_incomplete(&self, timer: u64) {
         let mut life = self.life.lock();
         if let Life::Running(running) = &mut *life
+            && running.waiting == Some(timer)
             && running.written.is_none()
         {
             running.write(self.clock(), true);
@@ -274,7 +283,7 @@ impl Running {
         self.broadcast = broadcast;
         self.catalog = catalog;
         self.written = None;
-        self.waiting = false;
+        self.waiting = None;
         for entry in self.tracks.values_mut() {
             *entry = Entry {
                 name: entry.name.take(),
@@ -420,5 +429,47 @@ impl Remains {
         });
         // The limit ends it; the rest goes on by itself.
         let _ = finished.recv_timeout(drain + drain.min(END) + close);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        media::catalog::AudioRendition,
+        net::{
+            config::ConnectConfig,
+            session::{Retention, Role},
+        },
+    };
+
+    #[test]
+    fn the_timer_of_a_publication_that_is_over_does_not_announce_the_next() {
+        let publication = Arc::new(Publication::default());
+        let begin = || {
+            let url = "https://127.0.0.1:9/".parse().expect("a URL");
+            let config = ConnectConfig::new(vec![url]);
+            let connection = Connection::open(config, Role::Publisher, Retention::default());
+            publication
+                .start(connection, "a".into(), WHOLE, [0, 1])
+                .expect("started");
+            let writer = publication.open(0, None, ".opus", 80).expect("a track");
+            publication.known(0, Rendition::Audio(AudioRendition::default()), false);
+            writer
+        };
+        let timer = || match &*publication.life.lock() {
+            Life::Running(running) => (running.waiting, running.written.is_some()),
+            Life::Idle => (None, false),
+        };
+        let _first = begin();
+        let (old, _) = timer();
+        drop(publication.stop());
+        let _second = begin();
+        let (new, _) = timer();
+        assert_ne!(old, new);
+        publication.announce_incomplete(old.expect("it waits for track 1"));
+        assert_eq!(timer(), (new, false));
+        publication.announce_incomplete(new.expect("it waits for track 1"));
+        assert_eq!(timer(), (new, true));
     }
 }

@@ -1,4 +1,4 @@
-//! The private sink of one track. The base class paces, prerolls and flushes; what is left is caps, segments and buffers.
+//! The private sink of one track. The base class paces, holds in PAUSED and flushes; what is left is caps, segments and buffers.
 
 use std::sync::{
     Arc, LazyLock, OnceLock,
@@ -41,6 +41,9 @@ impl MoqTrackSink {
     /// To be called once, before the element has a state.
     pub(super) fn set_up(&self, track: Arc<Track>, kind: Option<Kind>) {
         let obj = self.obj();
+        // Pads are independent: one without data keeps neither the others nor the pipeline from PLAYING, and one that comes
+        // while playing does not take the pipeline back. What arrives in PAUSED is still held until PLAYING.
+        obj.set_async(false);
         // Frames are handed over, not shown: no deadline, and no reference kept on the newest.
         obj.set_processing_deadline(gst::ClockTime::ZERO);
         obj.set_enable_last_sample(false);

@@ -1,6 +1,6 @@
 //! The element: properties, states, queries and events. What exists while it runs is a [`Session`].
 //!
-//! Locks: `settings`, `running`; each is taken alone, and neither is held while GStreamer, the application or the session is
+//! Locks: `settings`, `running`, `warned`; each is taken alone, and none is held while GStreamer, the application or the session is
 //! called.
 
 use std::{
@@ -8,14 +8,13 @@ use std::{
         Arc, LazyLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use gst::{glib, prelude::*, subclass::prelude::*};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 
-use super::{MoqSrcStart, session::Session, stats, streams};
+use super::{MoqSrcStart, mailbox::mailbox, session::Session, stats, streams};
 use crate::{
     elements::{
         caps,
@@ -40,6 +39,9 @@ pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 });
 
 const DEFAULT_LATENCY_MS: u32 = 200;
+
+/// How soon the same warning is posted again.
+const WARN_AGAIN: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Settings {
@@ -119,6 +121,8 @@ pub struct MoqSrc {
     settings: Mutex<Settings>,
     running: Mutex<Option<Running>>,
     status: Arc<ConnectionStatus>,
+    /// The cause and time of the last warning about the broadcast.
+    warned: Mutex<Option<(Cause, Instant)>>,
 }
 
 #[glib::object_subclass]
@@ -215,30 +219,30 @@ fn own_properties() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecUInt::builder("latency")
             .nick("Latency")
-            .blurb("How long after its arrival at the live edge a frame is presented, in ms: what loss and jitter may take")
+            .blurb("How long after the live edge a frame is presented (ms): what loss, jitter and queues may take; a change posts LATENCY. Changeable in any state")
             .maximum(60_000)
             .default_value(DEFAULT_LATENCY_MS)
             .mutable_playing()
             .build(),
         glib::ParamSpecUInt64::builder("max-age")
             .nick("Maximum age")
-            .blurb("How far in ns a group may fall behind the newest frame before the relay stops sending it (18446744073709551615 = follow latency)")
+            .blurb("How far a group may fall behind the newest frame before the relay stops sending it (ns, 18446744073709551615 = follow latency). Changeable in any state")
             .default_value(u64::MAX)
             .mutable_playing()
             .build(),
         glib::ParamSpecEnum::builder_with_default("start", MoqSrcStart::default())
             .nick("Start")
-            .blurb("Where playing begins: at the live edge, or with the next group for recordings")
+            .blurb("Where playing begins: at the live edge, or with the next group for recordings. Changeable in NULL and READY")
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt64::builder("broadcast-timeout")
             .nick("Broadcast timeout")
-            .blurb("How long in ns the broadcast may be absent, at the start or later, before that is an error (0 = wait for ever)")
+            .blurb("How long the broadcast may be absent, at the start or later, before that is an error (ns, 0 = wait for ever). Changeable in NULL and READY")
             .mutable_ready()
             .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
-            .blurb("application/x-moqsrc-stats: transport (see moq-connected), and for each track frames, groups, bytes, drops by reason, delay and jitter in ns; empty while stopped")
+            .blurb("application/x-moqsrc-stats: transport (kind, version, rtt, bytes, packets, reconnects), and tracks with frames, groups, bytes, drops by reason, delay and jitter (ns) of each pad; empty while stopped")
             .read_only()
             .build(),
     ]
@@ -316,6 +320,11 @@ impl ElementImpl for MoqSrc {
     }
 
     fn query(&self, query: &mut gst::QueryRef) -> bool {
+        // The bin asks its sinks, of which there are none.
+        if let gst::QueryViewMut::Latency(query) = query.view_mut() {
+            query.set(true, self.settings.lock().latency(), gst::ClockTime::NONE);
+            return true;
+        }
         answer(query).unwrap_or_else(|| ElementImplExt::parent_query(self, query))
     }
 }
@@ -327,6 +336,24 @@ impl MoqSrc {
     pub(super) fn warn(&self, err: &Error) {
         let url = self.url();
         post_warning(&*self.obj(), Direction::Read, err, &url);
+    }
+
+    /// Posts a WARNING unless one with the same cause was posted a moment ago: what a peer does wrong it may do often.
+    fn warn_rarely(&self, err: &Error) {
+        let again = {
+            let mut warned = self.warned.lock();
+            let again =
+                warned.is_some_and(|(cause, at)| cause == err.cause && at.elapsed() < WARN_AGAIN);
+            if !again {
+                *warned = Some((err.cause, Instant::now()));
+            }
+            again
+        };
+        if again {
+            gst::info!(CAT, imp = self, "{err}");
+        } else {
+            self.warn(err);
+        }
     }
 
     /// For messages: without a query.
@@ -388,25 +415,26 @@ impl MoqSrc {
             start: settings.start.into(),
             broadcast_timeout: Duration::from_nanos(settings.broadcast_timeout),
         };
-        // A catalog change or a warning each; the player never waits for the thread that takes them.
-        let (told, mut tells) = mpsc::unbounded_channel();
-        let events = pump.sender();
-        runtime::handle().spawn(async move {
-            while let Some(event) = tells.recv().await {
-                if !events.send(Event::Player(event)).await {
-                    return;
-                }
-            }
-        });
+        let (slot, mut letters) = mailbox();
         let player = Player::start(connection.clone(), config, clock.clone(), move |event| {
-            // Fails when the element is stopped.
-            let _ = told.send(event);
+            slot.put(event);
         });
         let session = Session::new(connection, player, source_id, settings.latency());
+        let events = pump.sender();
         *self.running.lock() = Some(Running {
             session: Arc::new(session),
             clock,
             pump: Arc::new(pump),
+        });
+        // Not before: what they tell is for the session that runs.
+        runtime::handle().spawn(async move {
+            while let Some(batch) = letters.take().await {
+                for event in batch {
+                    if !events.send(Event::Player(event)).await {
+                        return;
+                    }
+                }
+            }
         });
         Ok(())
     }
@@ -469,7 +497,7 @@ impl MoqSrc {
                 self.warn(&err);
             }
             PlayerEvent::Ended => gst::info!(CAT, imp = self, "the broadcast ended"),
-            PlayerEvent::Warning(err) => self.warn(&err),
+            PlayerEvent::Warning(err) => self.warn_rarely(&err),
             PlayerEvent::Failed(err) => {
                 post_error(&*obj, Direction::Read, &err, &self.url());
                 self.progress(gst::ProgressType::Error, &err.message);

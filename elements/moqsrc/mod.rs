@@ -1,6 +1,7 @@
 //! `moqsrc`: plays a broadcast as a live source.
 
 mod imp;
+mod mailbox;
 mod session;
 mod slot;
 mod stats;

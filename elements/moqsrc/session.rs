@@ -132,10 +132,9 @@ impl Session {
             state.take_deselected()
         };
         for slot in deselected {
-            let pad = slot.pad.clone();
+            slot.end();
             slot.dispose(element.upcast_ref());
-            pad.push_event(gst::event::Eos::new());
-            let _ = element.remove_pad(&pad);
+            slot.remove_pad(element.upcast_ref());
         }
         self.fill_slots(element, true);
     }
@@ -145,7 +144,7 @@ impl Session {
         let slots = std::mem::take(&mut self.state.lock().slots);
         for slot in slots.into_values() {
             slot.dispose(element.upcast_ref());
-            let _ = element.remove_pad(&slot.pad);
+            slot.remove_pad(element.upcast_ref());
         }
     }
 
@@ -160,9 +159,8 @@ impl Session {
         let _ = element.post_message(message);
     }
 
-    /// Makes a pad for each selected track that has none, then says that there are no more. What is selected is told when it
-    /// changed, or when it was asked for.
-    fn fill_slots(&self, element: &MoqSrc, asked: bool) {
+    /// Makes a pad for each selected track that has none, then says that there are no more. A choice is always answered.
+    fn fill_slots(&self, element: &MoqSrc, chosen: bool) {
         let missing: Vec<Entry> = {
             let state = self.state.lock();
             state
@@ -183,10 +181,14 @@ impl Session {
             let mut state = self.state.lock();
             !state.stopping && !std::mem::replace(&mut state.complete, true)
         };
+        if !missing.is_empty() {
+            // The sinks behind the new pads have to learn how late their data is.
+            let _ = element.post_message(gst::message::Latency::builder().src(element).build());
+        }
         if first {
             element.no_more_pads();
         }
-        if asked || first || !missing.is_empty() {
+        if first || chosen || !missing.is_empty() {
             self.post_selected(element);
         }
     }
@@ -260,7 +262,7 @@ impl Session {
         if self.state.lock().stopping {
             // The state change may have passed this source by, and the pads may have been taken away already.
             slot.dispose(element.upcast_ref());
-            let _ = element.remove_pad(&slot.pad);
+            slot.remove_pad(element.upcast_ref());
             return false;
         }
         if !started {

@@ -1,6 +1,9 @@
 //! One track of the broadcast as a pad: the private source, the ghost pad and whether anybody wants its data.
 
-use std::sync::{Arc, Weak};
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicBool, Ordering},
+};
 
 use gst::{glib, prelude::*};
 use parking_lot::Mutex;
@@ -89,6 +92,8 @@ pub(super) struct Slot {
     pub src: TrackSrc,
     pub queue: Queue,
     pub demand: Arc<Demand>,
+    source_removed: Arc<AtomicBool>,
+    pad_removed: Arc<AtomicBool>,
 }
 
 /// What a slot is made from.
@@ -136,22 +141,46 @@ impl Slot {
             src,
             queue,
             demand,
+            source_removed: Arc::default(),
+            pad_removed: Arc::default(),
         })
     }
 
-    /// Stops the source and removes it; the pad is the caller's to remove. Not to be called from a streaming thread.
+    /// Ends the stream for downstream, after the last buffer of the source, which is stopped. Before [`Self::dispose`].
+    pub(super) fn end(&self) {
+        self.demand.set_linked(false);
+        self.queue.close();
+        self.src.set_locked_state(true);
+        let _ = self.src.set_state(gst::State::Null);
+        self.pad.push_event(gst::event::Eos::new());
+    }
+
+    /// Stops the source and removes it. The thread that stops the element and the one that adds pads may both call this.
+    /// Not to be called from a streaming thread.
     pub(super) fn dispose(&self, bin: &gst::Bin) {
         self.demand.set_linked(false);
         self.queue.close();
         let _ = self.pad.set_active(false);
         self.src.set_locked_state(true);
         let _ = self.src.set_state(gst::State::Null);
-        let _ = bin.remove(&self.src);
+        // Whoever adds the pad may have started the source again in the meantime: only the removal is done once.
+        if !self.source_removed.swap(true, Ordering::AcqRel) {
+            let _ = bin.remove(&self.src);
+        }
+    }
+
+    /// Takes the pad away if it was added; whoever adds it while the element is being stopped calls this afterwards.
+    pub(super) fn remove_pad(&self, bin: &gst::Bin) {
+        let added = self.pad.parent().as_ref() == Some(bin.upcast_ref());
+        if added && !self.pad_removed.swap(true, Ordering::AcqRel) {
+            let _ = bin.remove_pad(&self.pad);
+        }
     }
 }
 
 fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event) -> gst::GhostPad {
     let refused = Arc::downgrade(demand);
+    let relinked = Arc::downgrade(demand);
     let pad = gst::GhostPad::builder_from_template(config.template)
         .name(config.pad_name)
         .proxy_pad_chain_function(move |pad, parent, buffer| {
@@ -171,9 +200,11 @@ fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event
             }
         })
         .proxy_pad_event_function(move |pad, parent, event| {
-            // The base source names a stream and a group of its own; those of the broadcast stand.
-            let event = match event.type_() {
-                gst::EventType::StreamStart => stream_start.clone(),
+            let event = match event.view() {
+                // The base source names a stream and a group of its own; those of the broadcast stand.
+                gst::EventView::StreamStart(_) => stream_start.clone(),
+                // The pad had them when it was added.
+                gst::EventView::Caps(caps) if has_caps(parent, caps) => return true,
                 _ => event,
             };
             gst::Pad::event_default(
@@ -182,7 +213,13 @@ fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event
                 event,
             )
         })
-        .event_function(super::imp::src_pad_event)
+        .event_function(move |pad, parent, event| {
+            // Something was linked further down: whoever refused the track may take it now.
+            if event.type_() == gst::EventType::Reconfigure {
+                set_linked(&relinked, pad.is_linked());
+            }
+            super::imp::src_pad_event(pad, parent, event)
+        })
         .query_function(super::imp::src_pad_query)
         .build();
     let linked = Arc::downgrade(demand);
@@ -190,6 +227,11 @@ fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event
     let unlinked = Arc::downgrade(demand);
     pad.connect_unlinked(move |_, _| set_linked(&unlinked, false));
     pad
+}
+
+fn has_caps(pad: Option<&gst::Object>, caps: &gst::event::Caps) -> bool {
+    pad.and_then(|pad| pad.downcast_ref::<gst::Pad>()?.current_caps())
+        .is_some_and(|current| current.is_strictly_equal(caps.caps()))
 }
 
 fn set_linked(demand: &Weak<Demand>, linked: bool) {

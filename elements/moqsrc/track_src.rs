@@ -101,6 +101,8 @@ mod imp {
         pub(super) queue: OnceLock<Queue>,
         pub(super) latency: AtomicU64,
         pub(super) caps: Mutex<Option<gst::Caps>>,
+        /// The segment that no buffer has been pushed in yet.
+        pub(super) segment: Mutex<Option<gst::FormattedSegment<gst::ClockTime>>>,
     }
 
     #[glib::object_subclass]
@@ -208,12 +210,15 @@ mod imp {
                     Item::Config(rendition) => self.configure(&rendition)?,
                     Item::Segment { start } => {
                         gst::debug!(CAT, imp = self, "segment from running time {start} ns");
+                        let segment = segment_from(start);
                         self.obj()
-                            .new_segment(segment_from(start).upcast_ref())
+                            .new_segment(segment.upcast_ref())
                             .map_err(|_| gst::FlowError::Error)?;
+                        *self.segment.lock() = Some(segment);
                     }
                     Item::Gap { start, duration } => self.push_gap(start, duration),
                     Item::Frame(frame) => {
+                        *self.segment.lock() = None;
                         return Ok(gst_base::subclass::base_src::CreateSuccess::NewBuffer(
                             buffer_from(frame),
                         ));
@@ -250,14 +255,15 @@ mod imp {
                 .map_err(|_| gst::FlowError::NotNegotiated)
         }
 
-        /// A gap before the first buffer would precede the segment, which the base class sends with that buffer.
+        /// The base class sends a segment with the first buffer in it only, and a gap needs one too.
         fn push_gap(&self, start: Nanos, duration: Nanos) {
             let pad = self.obj().static_pad("src").expect("always there");
             let Some(start) = timestamp(start) else {
                 return;
             };
-            if pad.sticky_event::<gst::event::Segment>(0).is_none() {
-                return;
+            let segment = self.segment.lock().take();
+            if let Some(segment) = segment {
+                pad.push_event(gst::event::Segment::new(&segment));
             }
             let duration = u64::try_from(duration)
                 .ok()

@@ -39,6 +39,12 @@ impl ObjectSubclass for RelayBridge {
 }
 
 impl ObjectImpl for RelayBridge {
+    fn constructed(&self) {
+        self.parent_constructed();
+        // A pipeline that is told to end sends EOS to its sources.
+        self.obj().set_element_flags(gst::ElementFlags::SOURCE);
+    }
+
     fn properties() -> &'static [glib::ParamSpec] {
         &PROPERTIES
     }
@@ -85,6 +91,15 @@ impl ObjectImpl for RelayBridge {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if self.obj().current_state() > gst::State::Ready {
+            gst::warning!(
+                CAT,
+                imp = self,
+                "{} may change only in NULL or READY; keeping the old value",
+                pspec.name()
+            );
+            return;
+        }
         self.settings.lock().set(pspec.name(), value);
     }
 
@@ -121,10 +136,18 @@ impl ElementImpl for RelayBridge {
                 "Network/MoQ",
                 "Accepts MoQ publishers and subscribers over WebTransport and raw QUIC and passes what the ones send on \
                  to the others, held once; has no pads",
-                "gst-plugin-moq developers",
+                env!("CARGO_PKG_AUTHORS"),
             )
         });
         Some(&METADATA)
+    }
+
+    fn send_event(&self, event: gst::Event) -> bool {
+        if let gst::EventView::Eos(eos) = event.view() {
+            self.end_alone(eos.seqnum());
+            return true;
+        }
+        self.parent_send_event(event)
     }
 
     fn change_state(
@@ -147,6 +170,23 @@ impl ElementImpl for RelayBridge {
 }
 
 impl RelayBridge {
+    /// A bin tells EOS when all its sinks have. It would count this element for ever if it was a sink, and a bin without
+    /// any tells nothing: so this is one while it posts, and only where there is no other.
+    fn end_alone(&self, seqnum: gst::Seqnum) {
+        let obj = self.obj();
+        let bin = obj.parent().and_downcast::<gst::Bin>();
+        if bin.is_none_or(|bin| bin.iterate_sinks().into_iter().next().is_some()) {
+            return;
+        }
+        let message = gst::message::Eos::builder()
+            .src(&*obj)
+            .seqnum(seqnum)
+            .build();
+        obj.set_element_flags(gst::ElementFlags::SINK);
+        let _ = obj.post_message(message);
+        obj.unset_element_flags(gst::ElementFlags::SINK);
+    }
+
     fn validate(&self) -> Result<(), gst::StateChangeError> {
         let settings = self.settings.lock().clone();
         settings

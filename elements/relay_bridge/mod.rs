@@ -3,7 +3,7 @@
  *
  * A Media over QUIC relay inside a pipeline: publishers send it broadcasts, subscribers get them from it, over
  * WebTransport and raw QUIC, in any mix of protocol versions. It has no pads and no part in the pipeline's clock,
- * latency or EOS; it works from READY→PAUSED to PAUSED→READY, alone in a pipeline or beside other elements.
+ * latency or EOS, but for a pipeline without sinks, which it ends when it is told to; it works from READY→PAUSED to PAUSED→READY, alone in a pipeline or beside other elements.
  *
  * Each group is held once, however many subscribers there are, and one that joins late gets the current group from
  * its first frame on.

@@ -135,7 +135,7 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             "Addresses to listen on, separated by spaces or commas: 127.0.0.1:4443, [::1]:4443, localhost:4443 (both), \
              :4443 (every address). QUIC on UDP and HTTP on TCP of the same number; port 0 takes a free one, see \
              bound-url. Addresses that other machines can reach need public-publish or public-subscribe. Empty = no \
-             listener. Takes effect at READY to PAUSED",
+             listener. Changeable in NULL and READY",
         ),
         glib::ParamSpecString::builder("bound-url")
             .nick("Bound URL")
@@ -149,13 +149,13 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             "certificate-file",
             "Certificate file",
             "PEM file with the certificate chain, leaf first. NULL = a development certificate (ECDSA, 13 days, \
-             renewed while it runs) for all names and addresses of this machine. Needs private-key-file. Takes effect at READY \
-             to PAUSED",
+             renewed while it runs) for all names and addresses of this machine. Needs private-key-file. Changeable in NULL \
+             and READY",
         ),
         text(
             "private-key-file",
             "Private key file",
-            "PEM file with the private key of certificate-file. Takes effect at READY to PAUSED",
+            "PEM file with the private key of certificate-file. Changeable in NULL and READY",
         ),
         glib::ParamSpecString::builder("certificate-fingerprint")
             .nick("Certificate fingerprint")
@@ -169,38 +169,38 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             "public-publish",
             "Public publish",
             "Broadcasts that peers on other machines may publish: patterns separated by spaces or commas, such as ** (all), \
-             room1/** or */camera. Empty = only peers on this machine, which may publish any. Takes effect at READY to PAUSED",
+             room1/** or */camera. Empty = only peers on this machine, which may publish any. Changeable in NULL and READY",
         ),
         text(
             "public-subscribe",
             "Public subscribe",
             "Broadcasts that peers on other machines may subscribe to: patterns as in public-publish. Empty = only \
-             peers on this machine, which may subscribe to any. Takes effect at READY to PAUSED",
+             peers on this machine, which may subscribe to any. Changeable in NULL and READY",
         ),
-        count("max-sessions", "Maximum sessions", "Sessions at the same time; more are refused", limits.sessions as u32),
+        count("max-sessions", "Maximum sessions", "Sessions at the same time; more are refused. Changeable in NULL and READY", limits.sessions as u32),
         count(
             "max-sessions-per-address",
             "Maximum sessions per address",
-            "Sessions from one IP address at the same time; more are refused",
+            "Sessions from one IP address at the same time; more are refused. Changeable in NULL and READY",
             limits.sessions_per_address as u32,
         ),
         count(
             "max-broadcasts-per-session",
             "Maximum broadcasts per session",
-            "Broadcasts that one session may announce at the same time; a session with more is closed",
+            "Broadcasts that one session may announce at the same time; a session with more is closed. Changeable in NULL and READY",
             limits.broadcasts_per_session as u32,
         ),
         count(
             "max-tracks-per-session",
             "Maximum tracks per session",
-            "Tracks that one session may subscribe to at the same time; a session with more is closed",
+            "Tracks that one session may subscribe to at the same time; a session with more is closed. Changeable in NULL and READY",
             limits.tracks_per_session as u32,
         ),
         glib::ParamSpecUInt64::builder("setup-timeout")
             .nick("Setup timeout")
             .blurb(
                 "How long a peer may take for the QUIC and TLS handshake, and as long again for the setup of MoQ, in \
-                 nanoseconds. Takes effect at READY to PAUSED",
+                 nanoseconds. Changeable in NULL and READY",
             )
             .minimum(1_000_000)
             .default_value(nanoseconds(limits.setup_timeout))
@@ -210,7 +210,7 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             .nick("Cache size")
             .blurb(
                 "Payload held for late joiners over all broadcasts, in bytes. The newest group of each track is held \
-                 in any case. Takes effect at READY to PAUSED",
+                 in any case. Changeable in NULL and READY",
             )
             .default_value(cache.bytes)
             .mutable_ready()
@@ -219,7 +219,7 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             .nick("Cache duration")
             .blurb(
                 "Groups older than the newest are dropped when nobody touched them for this long, in nanoseconds. \
-                 Takes effect at READY to PAUSED",
+                 Changeable in NULL and READY",
             )
             .minimum(100_000_000)
             .default_value(nanoseconds(cache.age))

@@ -68,6 +68,7 @@ pub struct ConnectConfig {
     pub transport: TransportKind,
     pub congestion_control: CongestionControl,
     pub idle_timeout: Duration,
+    /// What a subscriber sends, so that a path that died is noticed: the acknowledgement is missed within three round trips.
     pub keep_alive_interval: Duration,
     /// Limit for one URL of the list.
     pub connect_timeout: Duration,
@@ -86,7 +87,7 @@ impl ConnectConfig {
             transport: TransportKind::default(),
             congestion_control: CongestionControl::default(),
             idle_timeout: Duration::from_secs(10),
-            keep_alive_interval: Duration::from_secs(3),
+            keep_alive_interval: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(10),
             retry_timeout: Duration::ZERO,
             auth_token: None,

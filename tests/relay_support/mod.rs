@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gstmoq::net::{relay::Relay, transport::Session as Transport};
+use gstmoq::net::{
+    relay::{Relay, RelayConfig},
+    transport::Session as Transport,
+};
 use moq_net::{Client, Versions, origin};
 use rustls::{
     DigitallySignedStruct, SignatureScheme,
@@ -18,6 +21,7 @@ use rustls::{
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use web_transport_quinn::proto::ConnectRequest;
 
 /// No step of a test takes longer.
@@ -250,4 +254,54 @@ pub fn payload(group: u64, index: u64) -> Vec<u8> {
 
 pub fn timestamp(group: u64, index: u64) -> moq_net::Timestamp {
     moq_net::Timestamp::from_micros(group * 1_000_000 + index * 33_333).unwrap()
+}
+
+/// Reads the next group that arrives, to its end.
+pub async fn next_group(track: &mut moq_net::track::Subscriber) -> (u64, Vec<Vec<u8>>) {
+    let mut group = soon("a group", track.recv_group())
+        .await
+        .unwrap()
+        .expect("the track goes on");
+    let mut frames = Vec::new();
+    while let Some(frame) = soon("a frame", group.read_frame()).await.unwrap() {
+        frames.push(frame.payload.to_vec());
+    }
+    (group.sequence, frames)
+}
+
+/// Looks again and again, giving way in between, until it holds.
+pub async fn wait_for(what: &str, holds: impl Fn() -> bool) {
+    soon(what, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+pub async fn get(relay: &Relay, path: &str) -> (String, String) {
+    request(
+        tokio::net::TcpStream::connect(relay.bound()[0])
+            .await
+            .unwrap(),
+        path,
+    )
+    .await
+}
+
+/// The head and the body of the answer.
+pub async fn request(
+    mut io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    path: &str,
+) -> (String, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    io.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let _ = soon("the answer", io.read_to_string(&mut answer)).await;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+    (head.to_owned(), body.to_owned())
+}
+
+pub fn local() -> Relay {
+    Relay::start(RelayConfig::local()).unwrap()
 }

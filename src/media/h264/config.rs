@@ -133,6 +133,8 @@ pub struct Config {
     /// max_num_reorder_frames where the SPS has it; otherwise 0 for profiles and picture order count types that
     /// exclude reordering, and else MaxDpbFrames of the level (ITU-T H.264 §A.3.1), but no more than 4.
     pub reorder_depth: u8,
+    /// Whether that depth is what the SPS says or implies, not an assumption.
+    pub reorder_depth_stated: bool,
     /// Bytes of the length before each NAL unit; `None` for byte-stream.
     pub length_size: Option<u8>,
     sps: Vec<Bytes>,
@@ -204,7 +206,8 @@ impl Config {
             sample_aspect,
             framerate: fixed_framerate(&sps),
             interlaced: sps.frame_mbs_flags != FrameMbsFlags::Frames,
-            reorder_depth: reorder_depth(&sps),
+            reorder_depth: reorder_depth(&sps).unwrap_or_else(|| assumed_reorder_depth(&sps)),
+            reorder_depth_stated: reorder_depth(&sps).is_some(),
             length_size: None,
             sps: Vec::new(),
             pps: Vec::new(),
@@ -319,29 +322,28 @@ fn fixed_framerate(sps: &SeqParameterSet) -> Option<(u32, u32)> {
     sane.then_some((rate, base))
 }
 
-fn reorder_depth(sps: &SeqParameterSet) -> u8 {
+/// The depth that the SPS states, or that its profile or picture order count implies.
+fn reorder_depth(sps: &SeqParameterSet) -> Option<u8> {
     const BASELINE: u8 = 66;
     const CAVLC_444_INTRA: u8 = 44;
 
     let profile = u8::from(sps.profile_idc);
     let intra_only = profile == CAVLC_444_INTRA
         || (matches!(profile, 86 | 100 | 110 | 122 | 244) && sps.constraint_flags.flag3());
-    let dpb = max_dpb_frames(sps);
     let restrictions = sps
         .vui_parameters
         .as_ref()
         .and_then(|vui| vui.bitstream_restrictions.as_ref());
-    let depth = match restrictions {
-        Some(restrictions) => u64::from(restrictions.max_num_reorder_frames).min(16),
-        None if profile == BASELINE
-            || intra_only
-            || sps.pic_order_cnt == PicOrderCntType::TypeTwo =>
-        {
-            0
-        }
-        None => dpb.min(MAX_ASSUMED_REORDER),
-    };
-    depth as u8
+    let in_order =
+        profile == BASELINE || intra_only || sps.pic_order_cnt == PicOrderCntType::TypeTwo;
+    match restrictions {
+        Some(restrictions) => Some(restrictions.max_num_reorder_frames.min(16) as u8),
+        None => in_order.then_some(0),
+    }
+}
+
+fn assumed_reorder_depth(sps: &SeqParameterSet) -> u8 {
+    max_dpb_frames(sps).min(MAX_ASSUMED_REORDER) as u8
 }
 
 /// MaxDpbFrames = Min(MaxDpbMbs / picture size, 16), ITU-T H.264 §A.3.1 and Table A-1.

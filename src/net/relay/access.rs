@@ -46,8 +46,11 @@ impl Access {
     }
 
     /// What a peer at this address may do. Tokens will widen it when the relay checks them.
-    pub fn grant(&self, peer: IpAddr) -> Grant {
-        if self.trust_loopback && is_loopback(peer) {
+    ///
+    /// A browser on this machine speaks for whatever page is open in it, so it is local only if the page is: `site_is_local`
+    /// tells, see [`http::is_local_site`](crate::http::is_local_site).
+    pub fn grant(&self, peer: IpAddr, site_is_local: bool) -> Grant {
+        if self.trust_loopback && site_is_local && is_loopback(peer) {
             let all = Patterns::from(Pattern::all());
             return Grant {
                 publish: all.clone(),
@@ -58,6 +61,17 @@ impl Access {
             publish: self.publish.clone(),
             subscribe: self.subscribe.clone(),
         }
+    }
+}
+
+/// What counts as one peer where connections are counted: an IPv4 address, or an IPv6 /64, which is the least that a
+/// host gets and within which it has any number of addresses (RFC 4291 section 2.5.4, RFC 6177).
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_loopback() => {
+            IpAddr::from(std::net::Ipv6Addr::from(u128::from(v6) & (!0 << 64)))
+        }
+        other => other,
     }
 }
 
@@ -164,7 +178,7 @@ mod tests {
         config.public_subscribe = vec!["room1/**".to_owned()];
         let access = Access::new(&config).unwrap();
 
-        let stranger = access.grant("192.0.2.7".parse().unwrap());
+        let stranger = access.grant("192.0.2.7".parse().unwrap(), true);
         assert!(stranger.subscribe.matches("room1/camera"));
         assert!(!stranger.subscribe.matches("room2/camera"));
         assert!(stranger.publish.is_empty());
@@ -172,7 +186,7 @@ mod tests {
         for local in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             assert!(
                 access
-                    .grant(local.parse().unwrap())
+                    .grant(local.parse().unwrap(), true)
                     .publish
                     .matches("room2/camera")
             );
@@ -184,7 +198,16 @@ mod tests {
         let mut config = config("127.0.0.1:0");
         config.trust_loopback = false;
         let access = Access::new(&config).unwrap();
-        assert!(access.grant("127.0.0.1".parse().unwrap()).is_empty());
+        assert!(access.grant("127.0.0.1".parse().unwrap(), true).is_empty());
+    }
+
+    #[test]
+    fn the_addresses_of_one_ipv6_network_count_as_one_peer() {
+        let network = |text: &str| network_of(text.parse().unwrap());
+        assert_eq!(network("2001:db8:0:1::2"), network("2001:db8:0:1:ffff::9"));
+        assert_ne!(network("2001:db8:0:1::2"), network("2001:db8:0:2::2"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Default for Cache {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub sessions: usize,
-    /// Sessions from one IP address.
+    /// Sessions from one IPv4 address or one IPv6 /64.
     pub sessions_per_address: usize,
     /// Broadcasts that one session announces at the same time.
     pub broadcasts_per_session: u64,
@@ -93,8 +93,10 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// From there to the end of the MoQ setup.
     pub setup_timeout: Duration,
-    /// HTTP connections at the same time; more wait.
+    /// HTTP connections at the same time, over all listeners; one more closes the oldest.
     pub http_connections: usize,
+    /// The same for those from one IPv4 address or one IPv6 /64.
+    pub http_connections_per_address: usize,
 }
 
 impl Default for Limits {
@@ -107,6 +109,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(5),
             setup_timeout: Duration::from_secs(5),
             http_connections: 64,
+            http_connections_per_address: 16,
         }
     }
 }

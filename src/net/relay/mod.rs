@@ -89,6 +89,7 @@ impl Relay {
                 idle_timeout: config.idle_timeout,
                 keep_alive_interval: config.keep_alive_interval,
                 max_incoming: config.limits.sessions,
+                tracks: config.limits.tracks_per_session,
             },
         )?;
         let https = secure
@@ -152,6 +153,12 @@ impl Relay {
     /// The names that are announced now, from the root.
     pub fn announced(&self) -> Vec<String> {
         self.shared.announced()
+    }
+
+    /// Names that counters are held for at the moment, for tests of what a peer can make the relay keep.
+    #[doc(hidden)]
+    pub fn counted_names(&self) -> usize {
+        self.shared.counted_names()
     }
 
     /// Stops within `limit`: says GOAWAY, waits for the peers to leave, closes those that did not, and frees the

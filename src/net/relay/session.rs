@@ -19,7 +19,10 @@ use super::{
     shared::{Shared, Slot},
     stats::SessionInfo,
 };
-use crate::net::transport::{Session as Transport, listen::ALPN_WEBTRANSPORT};
+use crate::{
+    http,
+    net::transport::{Session as Transport, listen::ALPN_WEBTRANSPORT},
+};
 
 /// Above this many handshakes at once, addresses have to be proven first (QUIC Retry, RFC 9000 section 8.1.2), which
 /// costs an honest peer one round trip.
@@ -27,6 +30,9 @@ const RETRY_ABOVE: usize = 64;
 
 /// INVALID_PATH and MALFORMED_PATH in one: a path that names no place here (moq-transport, "Termination").
 const MALFORMED_PATH: u32 = 0x9;
+
+/// Refusals for want of a place are not logged more often.
+const WARNING_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How long a refused peer has to take note of it.
 const REFUSAL_LINGER: std::time::Duration = std::time::Duration::from_secs(1);
@@ -47,6 +53,7 @@ impl<E: std::error::Error> From<E> for Refused {
 
 /// Accepts connections until the relay stops.
 pub(super) async fn accept(shared: Arc<Shared>, endpoint: quinn::Endpoint) {
+    let mut warned: Option<Instant> = None;
     while let Some(Some(incoming)) = shared.stopping.run_until_cancelled(endpoint.accept()).await {
         if shared.handshakes.load(Ordering::Relaxed) > RETRY_ABOVE && incoming.may_retry() {
             let _ = incoming.retry();
@@ -58,7 +65,12 @@ pub(super) async fn accept(shared: Arc<Shared>, endpoint: quinn::Endpoint) {
                 shared.tasks.spawn(serve(shared.clone(), incoming, slot));
             }
             None => {
-                tracing::warn!(%peer, "connection refused: too many sessions");
+                // The counter has them all; a flood of them must not become a flood of log lines.
+                if warned.is_none_or(|last| last.elapsed() > WARNING_PAUSE) {
+                    warned = Some(Instant::now());
+                    let refused = shared.counters.refused_limit.get();
+                    tracing::warn!(%peer, refused, "connection refused: too many sessions");
+                }
                 incoming.refuse();
             }
         }
@@ -150,15 +162,17 @@ async fn setup(
     connection: quinn::Connection,
 ) -> Result<Established, Refused> {
     let peer = connection.remote_address();
-    let grant = shared.access.grant(peer.ip());
     let server = moq_net::Server::new().with_versions(shared.versions.clone());
 
-    let (transport, wire, url_path) =
+    let (transport, wire, url_path, grant) =
         if alpn(&connection).as_deref() == Some(ALPN_WEBTRANSPORT.as_bytes()) {
-            let (session, path) = web_transport(shared, connection, &grant).await?;
-            (session, "webtransport", Some(path))
+            let (session, path, grant) = web_transport(shared, connection).await?;
+            (session, "webtransport", Some(path), grant)
         } else {
-            (web_transport_quinn::Session::raw(connection), "quic", None)
+            // No browser speaks raw QUIC: there is no page behind it.
+            let grant = shared.access.grant(peer.ip(), true);
+            let session = web_transport_quinn::Session::raw(connection);
+            (session, "quic", None, grant)
         };
 
     let handshake = server
@@ -203,13 +217,16 @@ async fn setup(
     })
 }
 
-/// Answers the CONNECT request of a WebTransport client; also returns the scope that its URL names.
+/// Answers the CONNECT request of a WebTransport client; also returns the scope that its URL names and what it may do.
 async fn web_transport(
     shared: &Shared,
     connection: quinn::Connection,
-    grant: &Grant,
-) -> Result<(web_transport_quinn::Session, String), Refused> {
+) -> Result<(web_transport_quinn::Session, String, Grant), Refused> {
+    let peer = connection.remote_address();
     let request = Request::accept(connection).await?;
+    let grant = shared
+        .access
+        .grant(peer.ip(), http::is_local_site(&request.headers));
     let Some(scope) = scope_of(request.url.path()) else {
         request.reject(StatusCode::BAD_REQUEST).await?;
         return Err(Refused::Access("its path is malformed"));
@@ -225,7 +242,7 @@ async fn web_transport(
             return Err(Refused::Handshake(reason));
         }
     };
-    Ok((request.respond(response).await?, scope))
+    Ok((request.respond(response).await?, scope, grant))
 }
 
 /// The first protocol of the client's list that we speak. A client that names none negotiates within MoQ's SETUP.

@@ -14,20 +14,27 @@ use std::{
     time::Duration,
 };
 
-use moq_net::{cache, origin, stats::Registry};
+use moq_net::{
+    cache, origin,
+    stats::{Registry, Report},
+};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    access::{Access, Grant},
+    access::{Access, Grant, network_of},
     config::{Limits, RelayConfig},
     stats::{Counters, Event, Moved, PeerStats, SessionInfo, Stats},
+    web::Places,
 };
 use crate::{http, net::transport::certificate::Resolver};
 
 /// How often the use of each session is held against its limits.
-const LIMIT_CHECK: Duration = Duration::from_millis(250);
+const LIMIT_CHECK: Duration = Duration::from_millis(100);
+
+/// How often the counters of names that are gone are folded into totals: every so many limit checks.
+const PRUNE_EVERY: u64 = 10;
 
 /// TOO_MANY_REQUESTS of moq-transport (draft 14 section 3.4, "Termination"), which moq-lite does not name.
 const TOO_MANY_REQUESTS: u32 = 0x7;
@@ -49,12 +56,15 @@ pub(super) struct Shared {
     /// One task per connection.
     pub tasks: TaskTracker,
     pub handshakes: AtomicUsize,
+    pub http: Places,
     pool: cache::Pool,
     next_id: AtomicU64,
     sessions: Mutex<HashMap<u64, Session>>,
     addresses: Mutex<Addresses>,
     broadcasts: Mutex<BTreeSet<String>>,
     finished: Mutex<Moved>,
+    /// Counters held for single names, over all sessions, when they were last pruned.
+    counted_names: AtomicUsize,
     events: mpsc::SyncSender<Event>,
 }
 
@@ -120,12 +130,14 @@ impl Shared {
             ended: CancellationToken::new(),
             tasks: TaskTracker::new(),
             handshakes: AtomicUsize::new(0),
+            http: Places::default(),
             pool,
             next_id: AtomicU64::new(1),
             sessions: Mutex::default(),
             addresses: Mutex::default(),
             broadcasts: Mutex::default(),
             finished: Mutex::default(),
+            counted_names: AtomicUsize::new(0),
             events,
         });
         let ended = shared.ended.clone();
@@ -137,7 +149,7 @@ impl Shared {
 
     /// A place for a peer, unless there are too many.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
-        let address = address.to_canonical();
+        let address = network_of(address);
         let mut addresses = self.addresses.lock();
         let from_there = addresses.each.get(&address).copied().unwrap_or(0);
         if addresses.total >= self.limits.sessions || from_there >= self.limits.sessions_per_address
@@ -286,6 +298,28 @@ impl Shared {
         }
     }
 
+    /// Folds the counters of names that no session uses any more into totals. `moq_net` keeps each until it is asked
+    /// for a report, so a peer with ever new names would cost ever more memory and time. `report` is scratch space.
+    fn prune(&self, report: &mut Report) {
+        let registries: Vec<_> = {
+            let table = self.sessions.lock();
+            table
+                .values()
+                .map(|session| session.registry.clone())
+                .collect()
+        };
+        let mut names = 0;
+        for registry in registries {
+            registry.report(report);
+            names += report.traffic.len();
+        }
+        self.counted_names.store(names, Ordering::Relaxed);
+    }
+
+    pub fn counted_names(&self) -> usize {
+        self.counted_names.load(Ordering::Relaxed)
+    }
+
     fn tell(&self, event: Event) {
         if self.events.try_send(event).is_err() {
             self.counters.events_lost.add_one();
@@ -298,8 +332,8 @@ impl http::Source for Shared {
         self.resolver.current().fingerprint()
     }
 
-    fn announced(&self, peer: IpAddr, prefix: &str) -> Vec<String> {
-        let Grant { subscribe, .. } = self.access.grant(peer);
+    fn announced(&self, peer: IpAddr, site_is_local: bool, prefix: &str) -> Vec<String> {
+        let Grant { subscribe, .. } = self.access.grant(peer, site_is_local);
         let prefix = moq_net::Path::new(prefix);
         let below = |name: &String| {
             let name = moq_net::Path::new(name);
@@ -342,6 +376,8 @@ async fn watch_broadcasts(shared: Arc<Shared>) {
 async fn watch_limits(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(LIMIT_CHECK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut report = Report::default();
+    let mut turn = 0_u64;
     while shared
         .stopping
         .run_until_cancelled(ticks.tick())
@@ -349,5 +385,9 @@ async fn watch_limits(shared: Arc<Shared>) {
         .is_some()
     {
         shared.hold_limits();
+        turn += 1;
+        if turn.is_multiple_of(PRUNE_EVERY) {
+            shared.prune(&mut report);
+        }
     }
 }

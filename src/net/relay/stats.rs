@@ -116,6 +116,8 @@ pub(super) struct Moved {
 
 impl Moved {
     /// What one session moved. Each session has a registry of its own, so that limits can be held against it.
+    ///
+    /// Costs as much as the registry has names; `Registry::report` forgets those that are gone.
     pub fn of(registry: &moq_net::stats::Registry) -> Self {
         let mut moved = Self::default();
         for (_, role, traffic) in registry.snapshot().traffic() {

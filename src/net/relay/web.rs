@@ -1,21 +1,82 @@
 //! The TCP side of a listener: HTTP, over TLS where the certificate is one that clients know.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
-use super::shared::Shared;
+use super::{access::network_of, config::Limits, shared::Shared};
 use crate::http;
 
 /// After a failure to accept (out of file descriptors, mostly) it is not tried again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts connections until the relay stops; above the limit they wait in the kernel's queue.
+/// The HTTP connections of all listeners of a relay, the oldest first.
+///
+/// A newcomer always gets a place. Where there is none left the oldest connection is closed: its own network's if that
+/// has as many as it may, anyone's if all have. Requests are answered at once, so an old connection is an idle one, and
+/// who opens connections to sit on them closes mostly its own.
+#[derive(Default)]
+pub(super) struct Places {
+    /// A leaf: nothing else is locked or awaited under it.
+    taken: Mutex<Vec<Taken>>,
+}
+
+struct Taken {
+    network: IpAddr,
+    closed: CancellationToken,
+}
+
+impl Places {
+    /// A place for a peer, for as long as the returned value lives. Its token is cancelled when another needs the place.
+    fn take(shared: &Arc<Shared>, peer: IpAddr) -> Place {
+        let closed = CancellationToken::new();
+        shared
+            .http
+            .add(&shared.limits, network_of(peer), closed.clone());
+        Place {
+            shared: shared.clone(),
+            closed,
+        }
+    }
+
+    fn add(&self, limits: &Limits, network: IpAddr, closed: CancellationToken) {
+        let mut taken = self.taken.lock();
+        let same = taken.iter().filter(|one| one.network == network).count();
+        let oldest = if same >= limits.http_connections_per_address {
+            taken.iter().position(|one| one.network == network)
+        } else {
+            (!taken.is_empty() && taken.len() >= limits.http_connections).then_some(0)
+        };
+        let evicted = oldest.map(|index| taken.remove(index));
+        taken.push(Taken { network, closed });
+        drop(taken);
+        if let Some(evicted) = evicted {
+            evicted.closed.cancel();
+        }
+    }
+}
+
+struct Place {
+    shared: Arc<Shared>,
+    closed: CancellationToken,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What is cancelled has no place any more, this one's or another's.
+        self.closed.cancel();
+        let mut taken = self.shared.http.taken.lock();
+        taken.retain(|one| !one.closed.is_cancelled());
+    }
+}
+
+/// Accepts connections until the relay stops.
 pub(super) async fn accept(
     shared: Arc<Shared>,
     listener: TcpListener,
@@ -24,12 +85,8 @@ pub(super) async fn accept(
     let stopping = shared.stopping.clone();
     let work = async {
         let router = http::router(shared.clone());
-        let places = Arc::new(Semaphore::new(shared.limits.http_connections));
         let tls = tls.map(TlsAcceptor::from);
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else {
-                return;
-            };
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(err) => {
@@ -38,11 +95,13 @@ pub(super) async fn accept(
                     continue;
                 }
             };
-            let (router, tls, shared) = (router.clone(), tls.clone(), shared.clone());
+            let place = Places::take(&shared, peer.ip());
+            let (router, tls) = (router.clone(), tls.clone());
             tokio::spawn(async move {
-                let _place = place;
+                let shared = &place.shared;
                 let limit = shared.limits.handshake_timeout;
                 let connection = serve(stream, peer.ip(), router, tls, limit);
+                let connection = place.closed.run_until_cancelled(connection);
                 shared.stopping.run_until_cancelled(connection).await;
             });
         }
@@ -52,7 +111,7 @@ pub(super) async fn accept(
 
 async fn serve(
     stream: TcpStream,
-    peer: std::net::IpAddr,
+    peer: IpAddr,
     router: axum::Router,
     tls: Option<TlsAcceptor>,
     limit: Duration,

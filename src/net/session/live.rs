@@ -23,7 +23,7 @@ pub struct Live {
     pub moq: moq_net::Session,
     pub transport: Session,
     pub info: Arc<SessionInfo>,
-    /// What was dialled, for a GOAWAY without a redirect.
+    /// What was dialled: a redirect from here must not leave TLS behind.
     pub url: Url,
     pub since: Instant,
 }

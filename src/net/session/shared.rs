@@ -25,7 +25,7 @@ pub struct Shared {
     pub origin: origin::Producer,
     pub state: watch::Sender<State>,
     token: Mutex<Option<Secret>>,
-    /// Told when the token changes.
+    /// Told when the token changes; the task alone waits for it.
     pub token_changed: Notify,
     counters: Mutex<Counters>,
 }
@@ -61,7 +61,8 @@ impl Shared {
 
     pub fn set_token(&self, token: Option<Secret>) {
         *self.token.lock() = token;
-        self.token_changed.notify_waiters();
+        // Kept until the next pause: during a dial nobody waits.
+        self.token_changed.notify_one();
     }
 
     pub fn stats(&self) -> Stats {

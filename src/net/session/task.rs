@@ -59,7 +59,6 @@ pub fn spawn(shared: Arc<Shared>, commands: mpsc::Receiver<Command>) {
         backoff: Backoff::new(FIRST_RETRY, LAST_RETRY, fastrand::Rng::new()),
         generation: 0,
         established: false,
-        redirect: None,
     };
     runtime::handle().spawn(async move {
         let ended = tokio::spawn(task.run()).await;
@@ -79,8 +78,6 @@ struct Task {
     generation: u64,
     /// A session was up and not refused right after.
     established: bool,
-    /// Where a GOAWAY pointed, until dialled.
-    redirect: Option<Url>,
 }
 
 /// A successor on its way: one try at each URL.
@@ -121,6 +118,11 @@ impl Task {
                     if !wait {
                         self.backoff.reset();
                     }
+                    // A relay that refuses late lets every dial succeed, so that only here the time is up.
+                    let first_limit = self.opened + self.shared.config.connect_timeout;
+                    if !self.established && lost_at >= first_limit {
+                        return self.shared.fail(error);
+                    }
                     self.shared.disconnected(error, !self.established);
                     successor = next;
                 }
@@ -144,7 +146,6 @@ impl Task {
         let attempt = Attempt {
             shared: &self.shared,
             established: self.established,
-            redirect: self.redirect.take(),
             deadline,
         };
         let mut establish = std::pin::pin!(attempt.run(&mut self.backoff, successor, wait));
@@ -182,18 +183,20 @@ impl Task {
                     doubted = false;
                     let error = Error::new(Cause::GoAway, format!("{} says that it goes away", live.info.url));
                     self.shared.note(&error);
-                    self.redirect = redirect(goaway.uri(), &live.url);
+                    let redirect = redirect(goaway.uri(), &live.url);
                     let wait = match live.since.elapsed() < STEADY {
                         true => self.backoff.next_delay(),
                         false => Duration::ZERO,
                     };
-                    successor.get_or_insert_with(|| self.successor(wait));
+                    // One on its way to the configured URLs would miss the redirect.
+                    if successor.is_none() || redirect.is_some() {
+                        successor = Some(self.successor(wait, redirect));
+                    }
                 }
                 next = poll(&mut successor) => {
                     successor = None;
                     match next {
                         Ok(next) => {
-                            self.redirect = None;
                             self.up(&next);
                             watchdog = Watchdog::new(&next);
                             std::mem::replace(&mut live, next).retire();
@@ -202,11 +205,10 @@ impl Task {
                         }
                         Err(error) => {
                             self.shared.note(&error);
-                            self.redirect = None;
                             if leaving {
-                                successor = Some(self.successor(SUCCESSOR_WAIT));
+                                successor = Some(self.successor(SUCCESSOR_WAIT, None));
                             } else if watchdog.is_silent() {
-                                successor = Some(self.successor(SILENT_WAIT));
+                                successor = Some(self.successor(SILENT_WAIT, None));
                             }
                         }
                     }
@@ -214,7 +216,7 @@ impl Task {
                 heard = watchdog.changed() => match heard {
                     Heard::Nothing if successor.is_none() => {
                         doubted = true;
-                        successor = Some(self.successor(Duration::ZERO));
+                        successor = Some(self.successor(Duration::ZERO, None));
                     }
                     // Changing over would cost subscribers more than the silence did.
                     Heard::Again if doubted => {
@@ -226,7 +228,7 @@ impl Task {
                 command = self.commands.recv() => match command {
                     Some(Command::Probe) => {
                         doubted = false;
-                        successor.get_or_insert_with(|| self.successor(Duration::ZERO));
+                        successor.get_or_insert_with(|| self.successor(Duration::ZERO, None));
                     }
                     Some(Command::Close { limit, done }) => {
                         self.shared.closed();
@@ -247,9 +249,10 @@ impl Task {
         self.shared.connected(live, self.generation);
     }
 
-    fn successor(&self, wait: Duration) -> Successor {
+    /// `redirect` is where a GOAWAY pointed. It is tried once: a place that does not answer must not stand in the way of
+    /// the configured URLs again.
+    fn successor(&self, wait: Duration, redirect: Option<Url>) -> Successor {
         let shared = self.shared.clone();
-        let redirect = self.redirect.clone();
         Box::pin(async move {
             sleep(wait).await;
             round(&shared, redirect.as_ref(), None).await
@@ -268,7 +271,6 @@ async fn poll(successor: &mut Option<Successor>) -> Result<Live> {
 struct Attempt<'a> {
     shared: &'a Shared,
     established: bool,
-    redirect: Option<Url>,
     deadline: Option<Instant>,
 }
 
@@ -292,7 +294,7 @@ impl Attempt<'_> {
         let mut limit = None;
         let mut before: Option<Error> = None;
         loop {
-            let error = match round(self.shared, self.redirect.as_ref(), limit).await {
+            let error = match round(self.shared, None, limit).await {
                 Ok(live) => return Ok(live),
                 // Cut short by the deadline, a dial says less than the one before.
                 Err(error) => match before.take() {
@@ -379,6 +381,31 @@ fn redirect(uri: &str, from: &Url) -> Option<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Row 17.
+    #[tokio::test]
+    async fn a_token_that_comes_during_a_dial_cuts_the_pause_after_it_short() {
+        use crate::net::{
+            config::{ConnectConfig, Secret},
+            session::{Retention, Role, registry::Key},
+        };
+        let config = ConnectConfig::new(vec![transport::parse_url("https://a/").unwrap()]);
+        let key = Key::new(config, Role::Publisher, Retention::default());
+        let shared = Shared::new(&key);
+        let attempt = Attempt {
+            shared: &shared,
+            established: false,
+            deadline: None,
+        };
+        let mut backoff = Backoff::new(LAST_RETRY, LAST_RETRY, fastrand::Rng::with_seed(1));
+        let start = Instant::now();
+        shared.set_token(Some(Secret("new".into())));
+        attempt.pause(&mut backoff).await;
+        assert!(start.elapsed() < LAST_RETRY / 2, "{:?}", start.elapsed());
+        let again = attempt.pause(&mut backoff);
+        let limit = Duration::from_millis(20);
+        assert!(tokio::time::timeout(limit, again).await.is_err());
+    }
 
     #[test]
     fn a_redirect_never_leaves_tls_behind() {

@@ -141,7 +141,7 @@ impl<C> TrackQueue<C> {
         self.filled.notify_all();
     }
 
-    /// Throws away what waits, except the newest configuration.
+    /// Throws away what waits, except the newest configuration and the end.
     pub fn clear(&self) {
         let mut state = self.state.lock();
         let config = state
@@ -149,8 +149,10 @@ impl<C> TrackQueue<C> {
             .iter()
             .rposition(|item| matches!(item, Item::Config(_)))
             .and_then(|at| state.items.remove(at));
+        let eos = state.items.iter().any(|item| matches!(item, Item::Eos));
         state.items.clear();
         state.items.extend(config);
+        state.items.extend(eos.then_some(Item::Eos));
         state.bytes = 0;
         state.gap = true;
     }

@@ -10,7 +10,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use tokio::{
     net::UdpSocket,
     task::JoinSet,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use url::Url;
 use web_transport_quinn::proto::ConnectRequest;
@@ -28,6 +28,8 @@ use crate::net::{
 /// RFC 8305 section 5.
 const STAGGER: Duration = Duration::from_millis(250);
 const MAX_ADDRESSES: usize = 8;
+/// What the other addresses get once one has answered with a failure that is no accident.
+const AFTER_ANSWER: Duration = Duration::from_secs(1);
 
 /// A transport session that MoQ can be set up on.
 pub struct Dialed {
@@ -68,8 +70,9 @@ pub async fn dial(
             false => None,
         };
     let client = client_config(config, &address, &versions, digest).await?;
-    let raced = timeout_at(deadline, race(&resolved, &client, &address, &config.tls)).await;
-    let connection = raced.map_err(|_| failure::no_answer(&at, Some(started.elapsed())))??;
+    let raced = race(&resolved, &client, &address, &config.tls, deadline).await;
+    let connection = raced
+        .map_err(|err| err.unwrap_or_else(|| failure::no_answer(&at, Some(started.elapsed()))))?;
 
     let session = match address.kind {
         TransportKind::Quic => web_transport_quinn::Session::raw(connection),
@@ -163,13 +166,15 @@ fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     out
 }
 
-/// The first address to complete the handshake wins; the others are dropped, which closes them.
+/// The first address to complete the handshake wins; the others are dropped, which closes them. Otherwise the most
+/// telling failure by `deadline`, if there was one.
 async fn race(
     addresses: &[SocketAddr],
     client: &quinn::ClientConfig,
     address: &Address,
     tls: &Tls,
-) -> Result<quinn::Connection> {
+    mut deadline: Instant,
+) -> Result<quinn::Connection, Option<Error>> {
     let mut queue = addresses.iter();
     let mut running = JoinSet::new();
     let mut worst: Option<Error> = None;
@@ -179,17 +184,21 @@ async fn race(
                 let attempt = attempt(*remote, client.clone(), address.clone(), tls.clone());
                 running.spawn(attempt);
             }
-            None if running.is_empty() => {
-                return Err(worst.unwrap_or_else(|| failure::no_answer(&address.display, None)));
-            }
+            None if running.is_empty() => return Err(worst),
             None => {}
         }
         tokio::select! {
             Some(done) = running.join_next() => match done {
                 Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(err)) => worst = Some(more_telling(worst, err)),
+                Ok(Err(err)) => {
+                    if matches!(err.cause, Cause::Tls | Cause::Version | Cause::Settings) {
+                        deadline = deadline.min(Instant::now() + AFTER_ANSWER);
+                    }
+                    worst = Some(more_telling(worst, err));
+                }
                 Err(_) => {}
             },
+            () = sleep_until(deadline) => return Err(worst),
             () = sleep(STAGGER), if queue.len() > 0 => {}
         }
     }

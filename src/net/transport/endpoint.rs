@@ -87,7 +87,7 @@ pub fn transport(config: &ConnectConfig) -> TransportConfig {
     transport
 }
 
-/// QUIC parameters that dialled and accepted connections share.
+/// QUIC parameters of a connection to a peer of our choice; a server narrows what strangers may send.
 pub fn base() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport

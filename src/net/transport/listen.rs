@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use quinn::{IdleTimeout, congestion};
+use quinn::{IdleTimeout, VarInt, congestion};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{certificate::Resolver, endpoint, tls};
@@ -128,9 +128,22 @@ fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<Bound>, (SocketAddr, io::Err
     }
 }
 
+/// EAFNOSUPPORT, what `socket()` says where IPv6 was switched off at boot; the standard library has no kind for it.
+const NO_SUCH_FAMILY: i32 = if cfg!(windows) {
+    10047
+} else if cfg!(any(target_os = "linux", target_os = "android")) {
+    97
+} else {
+    // macOS and the BSDs.
+    47
+};
+
 /// The machine has no such address, or no IPv6 at all.
 fn is_absent(err: &io::Error) -> bool {
-    err.kind() == io::ErrorKind::AddrNotAvailable || err.kind() == io::ErrorKind::Unsupported
+    matches!(
+        err.kind(),
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
+    ) || err.raw_os_error() == Some(NO_SUCH_FAMILY)
 }
 
 fn bind_one(address: SocketAddr, only_v6: bool) -> io::Result<Bound> {
@@ -185,6 +198,17 @@ fn explain(address: SocketAddr, err: &io::Error) -> Error {
 /// can cost in memory.
 const SEND_WINDOW: u64 = 16 << 20;
 
+/// What a peer may send that was not read yet. Credit moves as the bytes are read, so larger objects flow as well:
+/// these bound memory, times the sessions that a relay admits, and speed over a long path (640 Mbit/s at 100 ms).
+const RECEIVE_WINDOW: u32 = 8 << 20;
+const STREAM_RECEIVE_WINDOW: u32 = 2 << 20;
+
+/// Streams that a peer may have open beyond one for each of its tracks: the session's own, requests, groups that overlap.
+const SPARE_STREAMS: u64 = 64;
+
+/// Streams that a peer may have open at all.
+const MAX_STREAMS: u64 = 4096;
+
 /// What the transport of a server is made from.
 #[derive(Debug, Clone)]
 pub struct ServerTransport {
@@ -193,6 +217,8 @@ pub struct ServerTransport {
     pub keep_alive_interval: Duration,
     /// Handshakes at the same time; more are refused.
     pub max_incoming: usize,
+    /// Tracks that one peer is expected to use; its streams are bounded by them.
+    pub tracks: u64,
 }
 
 /// The QUIC side of a server that speaks HTTP/3 and `alpns`, the preferred first.
@@ -235,8 +261,17 @@ fn tls_config(resolver: Arc<Resolver>) -> Result<rustls::ServerConfig> {
 fn transport_config(settings: &ServerTransport) -> Result<quinn::TransportConfig> {
     let idle = IdleTimeout::try_from(settings.idle_timeout)
         .map_err(|_| Error::new(Cause::Settings, "the idle timeout is too long"))?;
+    let streams = settings
+        .tracks
+        .saturating_add(SPARE_STREAMS)
+        .min(MAX_STREAMS);
+    let streams = VarInt::try_from(streams).unwrap_or(VarInt::MAX);
     let mut config = endpoint::base();
     config
+        .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
+        .stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW))
+        .max_concurrent_bidi_streams(streams)
+        .max_concurrent_uni_streams(streams)
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(Some(settings.keep_alive_interval))
         .send_window(SEND_WINDOW)
@@ -317,6 +352,16 @@ mod tests {
         let err = bind(&[first[0].address]).unwrap_err();
         assert!(err.message.contains(&first[0].address.to_string()), "{err}");
         assert!(err.message.contains("choose another"), "{err}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_machine_without_ipv6_is_told_from_a_busy_port() {
+        // What socket(AF_INET6) fails with after booting with ipv6.disable=1, and bind() with disable_ipv6=1.
+        for code in [97, 99] {
+            assert!(is_absent(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        assert!(!is_absent(&io::ErrorKind::AddrInUse.into()));
     }
 
     #[test]

@@ -17,6 +17,7 @@ const MAX_STRING_LEN: usize = 1_024;
 const MAX_REPORT_LEN: usize = 200;
 /// Width, height and aspect terms: what 16-bit fields of codecs can say.
 const MAX_PIXELS: u32 = u16::MAX as u32;
+const MIN_FRAMERATE: f64 = 0.01;
 const MAX_FRAMERATE: f64 = 1_000.0;
 const MAX_SAMPLE_RATE: u32 = 768_000;
 const MAX_CHANNELS: u32 = 255;
@@ -96,7 +97,7 @@ pub(super) fn pixels(field: &str, value: Option<u32>) -> Result<Option<u32>, Rea
 /// 0 is how some publishers say that they do not know.
 pub(super) fn framerate(value: Option<f64>) -> Result<Option<f64>, Reason> {
     match value {
-        Some(value) if !(0.0..=MAX_FRAMERATE).contains(&value) => {
+        Some(value) if value != 0.0 && !(MIN_FRAMERATE..=MAX_FRAMERATE).contains(&value) => {
             Err(format!("framerate of {value} is absurd"))
         }
         value => Ok(value.filter(|value| *value > 0.0)),

@@ -30,6 +30,22 @@ async fn an_unknown_authority_or_a_wrong_pin_is_a_tls_failure_that_says_what_to_
     }
 }
 
+/// Row 16: `localhost` is two addresses, and silence on one must not hide what the other said.
+#[tokio::test]
+async fn silence_on_one_address_does_not_hide_the_failure_of_the_other() {
+    for connect_timeout in [Duration::from_millis(700), Duration::from_secs(60)] {
+        let server = Server::start(Refuse::Nobody);
+        let port = server.address.port();
+        let _hole = UdpSocket::bind(("::1", port)).unwrap();
+        let config = ConnectConfig {
+            connect_timeout,
+            ..config(&format!("https://localhost:{port}/"), Tls::default())
+        };
+        let error = first_failure(&open(config, Role::Publisher)).await;
+        assert_eq!(error.cause, Cause::Tls, "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_private_authority_is_trusted_by_its_file_but_not_for_another_name() {
     let server = Server::start(Refuse::Nobody);
@@ -229,6 +245,24 @@ async fn a_refused_token_is_an_auth_failure_on_both_transports() {
         let error = failed(&open(config, Role::Publisher)).await;
         assert_eq!(error.cause, Cause::Auth, "{refuse:?} {scheme}: {error}");
         assert!(!error.message.contains("secret"), "{error}");
+    }
+}
+
+/// Row 16: a relay that asks another service for its verdict refuses long after the session is up.
+#[tokio::test]
+async fn a_token_that_is_refused_late_fails_the_first_connection_in_time() {
+    for scheme in ["https", "moqt", "moql"] {
+        let server = Server::start(Refuse::Late(Duration::from_millis(200)));
+        let config = ConnectConfig {
+            connect_timeout: Duration::from_millis(600),
+            ..config(&server.url(scheme), pinned(&server))
+        };
+        let connection = open(config, Role::Publisher);
+        let state = wait(&connection, |s| matches!(s, State::Failed(_))).await;
+        let State::Failed(error) = state else {
+            panic!("{state:?}")
+        };
+        assert_eq!(error.cause, Cause::Auth, "{scheme}: {error}");
     }
 }
 

@@ -249,6 +249,72 @@ async fn goaway_without_a_redirect_dials_the_same_url() {
     .await;
 }
 
+/// What it costs is one dial: the redirect is not tried again.
+#[tokio::test]
+async fn a_redirect_into_a_black_hole_does_not_keep_the_relay_from_being_found_again() {
+    let identity = Identity::new();
+    let server = Server::bind("127.0.0.1:0", Refuse::Nobody, &identity);
+    let (address, url) = (server.address.to_string(), server.url("moql"));
+    let config = ConnectConfig {
+        connect_timeout: Duration::from_secs(1),
+        ..config(&url, pinned(&server))
+    };
+    let connection = open(config, Role::Publisher);
+    connected(&connection).await;
+    server.wait_accepted(1).await;
+    let hole = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let redirect = format!("moql://{}/", hole.local_addr().unwrap());
+    server
+        .session()
+        .drain()
+        .send(Goaway::redirect(redirect))
+        .unwrap();
+    let (hole, first) = tokio::task::spawn_blocking(move || {
+        hole.set_read_timeout(Some(LIMIT)).unwrap();
+        let first = std::iter::repeat_with(|| dialled(&hole)).find_map(Result::unwrap);
+        (hole, first)
+    })
+    .await
+    .unwrap();
+    server.kill().await;
+    // Both URLs have failed once.
+    wait(
+        &connection,
+        |s| matches!(s, State::Reconnecting { last } if last.message.contains("listens")),
+    )
+    .await;
+    let server = Server::bind(&address, Refuse::Nobody, &identity);
+    assert_eq!(connected(&connection).await.0.url, url);
+    server.wait_accepted(1).await;
+    hole.set_nonblocking(true).unwrap();
+    while let Ok(dial) = dialled(&hole) {
+        assert!(dial.is_none() || dial == first, "dialled again");
+    }
+}
+
+/// The destination connection ID of the next packet, which tells one dial from another; `None` for the octet that asks
+/// whether anything listens (RFC 9000 section 17.2).
+fn dialled(hole: &UdpSocket) -> std::io::Result<Option<Vec<u8>>> {
+    let mut packet = [0; 2048];
+    let (length, _) = hole.recv_from(&mut packet)?;
+    Ok((length > 1).then(|| packet[6..6 + usize::from(packet[5])].to_vec()))
+}
+
+/// The probe dials the configured URL, which has nothing to say about the redirect.
+#[tokio::test]
+async fn goaway_is_followed_while_a_probe_is_on_its_way() {
+    let identity = Identity::new();
+    let old = Server::bind("127.0.0.1:0", Refuse::Nobody, &identity);
+    let new = Server::bind("127.0.0.1:0", Refuse::Nobody, &identity);
+    let connection = open(config(&old.url("moql"), pinned(&old)), Role::Publisher);
+    connected(&connection).await;
+    old.wait_accepted(1).await;
+    let goaway = Goaway::redirect(new.url("moql"));
+    old.session().drain().send(goaway).unwrap();
+    connection.probe();
+    new.wait_accepted(1).await;
+}
+
 #[tokio::test]
 async fn a_probe_changes_over_to_a_second_session() {
     let server = Server::start(Refuse::Nobody);

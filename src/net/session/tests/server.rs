@@ -21,6 +21,8 @@ pub enum Refuse {
     Http,
     /// The MoQ session is closed as unauthorized.
     Moq,
+    /// The MoQ session is closed as unauthorized after it was up for this long.
+    Late(Duration),
     /// Unless the path ends so.
     Token(&'static str),
 }
@@ -212,7 +214,7 @@ async fn serve(
     let refused = match inner.refuse {
         Refuse::Moq => true,
         Refuse::Token(token) => !path.ends_with(token),
-        Refuse::Nobody | Refuse::Http => false,
+        Refuse::Nobody | Refuse::Http | Refuse::Late(_) => false,
     };
     if refused {
         handshake.close(moq_net::Error::Unauthorized);
@@ -221,6 +223,13 @@ async fn serve(
         return Ok(());
     }
     let (session, driver) = handshake.ok().await?;
+    if let Refuse::Late(after) = inner.refuse {
+        let session = session.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            session.abort(moq_net::Error::Unauthorized);
+        });
+    }
     inner.sessions.lock().push(session);
     inner.accepted.send_modify(|n| *n += 1);
     moq_net::time::run(driver).await;

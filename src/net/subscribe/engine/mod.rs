@@ -26,6 +26,15 @@ use crate::{
     },
 };
 
+/// Longer than anything lasts, and still fit to be added to.
+const NEVER: Nanos = Nanos::MAX / 8;
+
+/// A video track that sends nothing for this long is not waited for.
+const STALLED: Nanos = SECOND;
+
+/// How long a recording waits for the next key frame.
+const LONGEST_WAIT: Nanos = 15 * SECOND;
+
 /// Where playing begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
@@ -46,6 +55,8 @@ pub struct Engine {
     start: Start,
     /// Running time at which the current epoch is presented from.
     edge: Option<Nanos>,
+    /// When it was settled.
+    settled: Option<Nanos>,
 }
 
 /// What the caller has to do after [`Engine::advance`].
@@ -57,20 +68,25 @@ pub struct Advanced {
 
 impl Engine {
     pub fn new(latency: Nanos, start: Start) -> Self {
-        let mut timeline = Timeline::new(timeline::Config::default());
-        timeline.set_tolerance(latency);
+        let mut config = timeline::Config::default();
+        if start == Start::NextGroup {
+            config.resettle = NEVER;
+        }
+        let mut timeline = Timeline::new(config);
+        timeline.set_tolerance(tolerance(latency, start));
         Self {
             timeline,
             tracks: BTreeMap::new(),
             latency,
             start,
             edge: None,
+            settled: None,
         }
     }
 
     pub fn set_latency(&mut self, latency: Nanos) {
         self.latency = latency;
-        self.timeline.set_tolerance(latency);
+        self.timeline.set_tolerance(tolerance(latency, self.start));
         for (id, track) in &self.tracks {
             track
                 .queue
@@ -113,6 +129,7 @@ impl Engine {
     pub fn rejoin(&mut self) {
         self.timeline.rejoin();
         self.edge = None;
+        self.settled = None;
         for track in self.tracks.values_mut() {
             track.rejoin();
         }
@@ -157,7 +174,14 @@ impl Engine {
         if frame.is_marker() {
             return Ok(());
         }
+        track.heard = Some(now);
         let index = track.place(seq);
+        if index == 0 && track.rendition.is_video() {
+            track.learn_from_key_frame(&frame.payload);
+            if let Some(depth) = track.stated_depth {
+                self.timeline.set_reorder_depth(id, depth);
+            }
+        }
         track.stats.bytes += bytes as u64;
         track.stats.frames += 1;
         let media = media_nanos(frame.pts_us);
@@ -220,9 +244,14 @@ impl Engine {
         }
     }
 
-    /// All tracks have ended and said so downstream.
-    pub fn ended(&self) -> bool {
-        !self.tracks.is_empty() && self.tracks.values().all(|track| track.ended)
+    /// A track has ended and said so downstream, and so have all others that are still being read.
+    pub fn ended(&self, is_read: impl Fn(TrackId) -> bool) -> bool {
+        let ended = |track: &Track| track.ended;
+        self.tracks.values().any(ended)
+            && self
+                .tracks
+                .iter()
+                .all(|(id, track)| ended(track) || !is_read(*id))
     }
 
     pub fn has_track(&self, id: TrackId) -> bool {
@@ -240,7 +269,10 @@ impl Engine {
             Phase::Unsettled { check_at } => sooner(&mut wake, check_at),
             Phase::Settled { edge, .. } => {
                 if self.edge.is_none() {
-                    self.edge = self.join_edge(edge);
+                    self.edge = self.join_edge(edge, now);
+                }
+                if self.edge.is_none() {
+                    sooner(&mut wake, now + STALLED);
                 }
                 if let Some(edge) = self.edge {
                     for id in &ids {
@@ -269,6 +301,9 @@ impl Engine {
         for (id, track) in &mut self.tracks {
             track.held.clear();
             track.last_media = None;
+            if let Some(dts) = &mut track.dts {
+                dts.reset();
+            }
             if *id == by {
                 track.reorder.start_at(seq);
             }
@@ -279,6 +314,7 @@ impl Engine {
     /// The mapping moved by more than the latency absorbs.
     fn reanchor(&mut self) {
         self.edge = None;
+        self.settled = None;
         for track in self.tracks.values_mut() {
             track.edge = None;
             track.rejoined = true;
@@ -319,20 +355,22 @@ impl Engine {
     }
 
     /// Where this epoch's segment starts, once that is known.
-    fn join_edge(&self, live_edge: Nanos) -> Option<Nanos> {
-        let pushed = self
-            .tracks
-            .values()
-            .filter_map(|track| track.pushed_until)
-            .max();
-        let floor = pushed.unwrap_or(0).max(0);
-        let mut videos = self
-            .tracks
-            .values()
-            .filter(|track| track.rendition.is_video())
-            .peekable();
-        if self.start == Start::Live || videos.peek().is_none() {
+    fn join_edge(&mut self, live_edge: Nanos, now: Nanos) -> Option<Nanos> {
+        let pushed = self.tracks.values().filter_map(|track| track.pushed_until);
+        let floor = pushed.max().unwrap_or(0).max(0);
+        let settled = *self.settled.get_or_insert(now);
+        let live = |track: &&Track| {
+            let heard = track.heard.unwrap_or(settled).max(settled);
+            track.rendition.is_video() && now - heard < STALLED
+        };
+        let mut videos = self.tracks.values().filter(live).peekable();
+        if self.start == Start::Live {
             return Some(live_edge.max(floor));
+        }
+        // No picture is coming, or no key frame: what else there is must not wait for ever.
+        if videos.peek().is_none() || now - settled > LONGEST_WAIT {
+            let edge = self.timeline.live_edge(now).unwrap_or(live_edge);
+            return Some(edge.max(floor));
         }
         videos
             .filter_map(|track| track.held.iter().find(|ready| ready.key))
@@ -402,6 +440,14 @@ fn media_nanos(us: u64) -> Nanos {
         .unwrap_or(Nanos::MAX / 4)
         .saturating_mul(1000)
         .min(Nanos::MAX / 4)
+}
+
+/// How late a track may come for good before the mapping is made anew. A recording would rather be late than step back.
+fn tolerance(latency: Nanos, start: Start) -> Nanos {
+    match start {
+        Start::Live => latency,
+        Start::NextGroup => NEVER,
+    }
 }
 
 /// A group is given up this long before its successor would be late, so that the successor still gets through the decoder.

@@ -270,11 +270,11 @@ fn a_finished_track_ends_after_its_last_frame() {
     assert!(before > 0);
     sim.engine.group_ended(VIDEO, (STARTED / 1000) as u64, true);
     sim.engine.track_finished(VIDEO);
-    assert!(!sim.engine.ended());
+    assert!(!sim.engine.ended(|_| true));
     sim.engine.track_finished(AUDIO);
     sim.engine.group_ended(AUDIO, (STARTED / 1000) as u64, true);
     sim.engine.advance(500 * MS);
-    assert!(sim.engine.ended());
+    assert!(sim.engine.ended(|_| true));
     assert_eq!(sim.video.pop(), Popped::Item(Item::Eos));
 }
 
@@ -343,4 +343,87 @@ fn sound_that_is_ahead_of_a_slow_video_encoder_waits_and_is_not_lost() {
             .windows(2)
             .all(|pair| pair[1].pts - pair[0].pts <= 21 * MS)
     );
+}
+
+#[test]
+fn a_frame_rate_that_cannot_be_does_not_hide_what_follows() {
+    for framerate in [1e-300, 0.01] {
+        let mut sim = Sim::new(Start::Live);
+        let rendition = Rendition::Video(VideoRendition {
+            codec: "avc3.42c01e".into(),
+            framerate: Some(framerate),
+            ..VideoRendition::default()
+        });
+        sim.engine.reconfigure(VIDEO, Arc::new(rendition));
+        sim.join(0, 0, 500);
+        drain(&sim.video);
+        sim.engine.rejoin();
+        for media in (3000..5000).step_by(20) {
+            if media % FRAME_MS == 0 {
+                sim.video(media, media);
+            }
+            sim.audio(media, media);
+        }
+        let start = segment(&drain(&sim.video));
+        assert!(start <= 3100 * MS, "shown from now on, not from {start}");
+    }
+}
+
+#[test]
+fn a_track_that_is_silent_from_the_start_gives_gaps_from_the_edge_on() {
+    let mut sim = Sim::new(Start::Live);
+    for now in (0..1000).step_by(FRAME_MS as usize) {
+        sim.video(STARTED + now, now);
+    }
+    let audio = drain(&sim.audio);
+    let start = segment(&audio);
+    let first = audio.iter().find_map(|item| match item {
+        Item::Gap { start, .. } => Some(*start),
+        _ => None,
+    });
+    assert_eq!(first, Some(start));
+}
+
+#[test]
+fn a_recording_does_not_wait_for_a_camera_that_stalls() {
+    let mut sim = Sim::new(Start::NextGroup);
+    sim.join(640, 0, 300);
+    for now in (320..3000).step_by(20) {
+        sim.audio(STARTED + 640 + now, now);
+    }
+    let audio = drain(&sim.audio);
+    assert!((1200 * MS..1500 * MS).contains(&segment(&audio)));
+    assert!(frames(&audio).len() > 50);
+}
+
+#[test]
+fn a_recording_keeps_its_mapping_when_the_path_becomes_slower_or_faster() {
+    let mut sim = Sim::new(Start::NextGroup);
+    sim.join(640, 0, 1000);
+    drain(&sim.audio);
+    let video = drain(&sim.video);
+    let mut last = frames(&video)
+        .last()
+        .map(|frame| frame.pts)
+        .expect("frames");
+    let shift = |media: i64| match media {
+        ..5000 => 0,
+        5000..10_000 => 400,
+        _ => 100,
+    };
+    for media in (1020..20_000).step_by(20) {
+        let now = media + shift(media);
+        if (STARTED + 640 + media) % FRAME_MS == 0 {
+            sim.video(STARTED + 640 + media, now);
+        }
+        sim.audio(STARTED + 640 + media, now);
+        for item in drain(&sim.video) {
+            let Item::Frame(frame) = item else {
+                panic!("no second segment, but {item:?}");
+            };
+            assert!(frame.pts > last && !frame.resync);
+            last = frame.pts;
+        }
+        drain(&sim.audio);
+    }
 }

@@ -12,12 +12,18 @@ use crate::{
     media::{catalog::Rendition, container, h264, opus},
     net::subscribe::queue::{Frame, Item},
     policy::{
-        Nanos,
+        Nanos, SECOND,
         dts::Dts,
         reorder::{self, Dropped, Reorder},
         timeline::Timeline,
     },
 };
+
+/// A lower frame rate than one in ten seconds is none.
+const LONGEST_FRAME: Nanos = 10 * SECOND;
+
+/// How far ahead a frame's duration may reserve running time.
+const LONGEST_CLAIM: Nanos = SECOND;
 
 /// Counters of one track.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,6 +64,8 @@ pub(super) struct Track {
     pub(super) dts: Option<Dts>,
     /// Knows the reorder depth: from the description, or from the first key frame's parameter sets.
     pub(super) dts_known: bool,
+    /// By how many frames the track reorders, where its parameter sets say so.
+    pub(super) stated_depth: Option<usize>,
     pub(super) held: VecDeque<Ready>,
     /// With [`Start::NextGroup`]: the group that was under way when this track was joined.
     pub(super) skipping: Option<u64>,
@@ -66,6 +74,8 @@ pub(super) struct Track {
     pub(super) edge: Option<Nanos>,
     /// Running time up to which frames were pushed.
     pub(super) pushed_until: Option<Nanos>,
+    /// When a frame last arrived.
+    pub(super) heard: Option<Nanos>,
     pub(super) last_media: Option<Nanos>,
     pub(super) interval: Option<Nanos>,
     pub(super) rejoined: bool,
@@ -85,11 +95,13 @@ impl Track {
             queue,
             dts: None,
             dts_known: false,
+            stated_depth: None,
             held: VecDeque::new(),
             skipping: None,
             joined_group: false,
             edge: None,
             pushed_until: None,
+            heard: None,
             last_media: None,
             interval: None,
             rejoined: true,
@@ -110,21 +122,29 @@ impl Track {
             self.interval = video
                 .framerate
                 .filter(|rate| *rate > 0.0)
-                .map(|rate| (1e9 / rate) as Nanos);
-            if let Some(config) = video
-                .description
-                .as_deref()
-                .and_then(|avcc| h264::Config::from_avcc(avcc).ok())
-            {
-                self.learn_depth(&config);
+                .map(|rate| ((1e9 / rate) as Nanos).min(LONGEST_FRAME));
+            if let Some(avcc) = video.description.as_deref() {
+                self.learn_depth(h264::Config::from_avcc(avcc).ok());
             }
         }
         self.rendition = rendition;
     }
 
-    fn learn_depth(&mut self, config: &h264::Config) {
-        self.dts = Some(Dts::new(usize::from(config.reorder_depth), self.interval));
+    /// Without a configuration that can be read, the depth is learnt as frames come.
+    fn learn_depth(&mut self, config: Option<h264::Config>) {
+        let stated = config.as_ref().filter(|config| config.reorder_depth_stated);
+        self.stated_depth = stated.map(|config| usize::from(config.reorder_depth));
+        let depth = config.map_or(0, |config| usize::from(config.reorder_depth));
+        self.dts = Some(Dts::new(depth, self.interval));
         self.dts_known = true;
+    }
+
+    /// The first key frame has the parameter sets if the catalog has not.
+    pub(super) fn learn_from_key_frame(&mut self, access_unit: &[u8]) {
+        if !self.dts_known {
+            let config = h264::Config::from_access_unit(access_unit, h264::NalFormat::ByteStream);
+            self.learn_depth(config.ok().flatten());
+        }
     }
 
     pub(super) fn rejoin(&mut self) {
@@ -158,6 +178,8 @@ impl Track {
             self.held.drain(..first.unwrap_or(0));
         }
         self.edge = Some(edge);
+        // Silence from the start on is a gap, too.
+        self.pushed_until = Some(self.pushed_until.map_or(edge, |until| until.max(edge)));
         self.queue.push(Item::Segment { start: edge });
     }
 
@@ -169,16 +191,14 @@ impl Track {
         if !self.rendition.is_video() && pts + duration.unwrap_or(0) <= edge {
             return;
         }
-        if ready.key && !self.dts_known {
-            self.learn_in_band(&ready.unit.payload);
-        }
         let discont = std::mem::take(&mut self.discont) || ready.discont;
         if discont && let Some(dts) = &mut self.dts {
             dts.skip();
         }
         // DTS is made in media time, so that a correction of the mapping moves both alike.
         let dts = self.dts.as_mut().map(|dts| dts.next(ready.media));
-        let end = pts + duration.unwrap_or(0);
+        // A frame that claims to last for long must not keep what comes after it from being shown.
+        let end = pts.saturating_add(duration.unwrap_or(0).min(LONGEST_CLAIM));
         self.pushed_until = Some(self.pushed_until.map_or(end, |until| until.max(end)));
         self.queue.push(Item::Frame(Frame {
             pts,
@@ -192,14 +212,6 @@ impl Track {
             resync: std::mem::take(&mut self.rejoined),
             payload: ready.unit.payload,
         }));
-    }
-
-    fn learn_in_band(&mut self, access_unit: &[u8]) {
-        if let Ok(Some(config)) =
-            h264::Config::from_access_unit(access_unit, h264::NalFormat::ByteStream)
-        {
-            self.learn_depth(&config);
-        }
     }
 
     /// The place of the next frame in its group.
@@ -233,6 +245,8 @@ impl Track {
 fn reorder_config(rendition: &Rendition) -> reorder::Config {
     reorder::Config {
         independent: !rendition.is_video(),
+        // Groups of a single packet and a latency of seconds go together.
+        max_groups: 256,
         ..reorder::Config::default()
     }
 }

@@ -36,9 +36,11 @@ const ARRIVALS: usize = 1024;
 /// A retracted broadcast of a version that does not signal the end of a track counts as ended after this long.
 const SILENCE_IS_END: Duration = Duration::from_secs(30);
 
-/// The watchdog's waits between two second connections.
-const PROBE_AGAIN: Duration = Duration::from_secs(1);
-const PROBE_AGAIN_LIMIT: Duration = Duration::from_secs(60);
+/// How long a retracted broadcast may be silent before it counts as gone.
+const TAIL: Duration = Duration::from_millis(500);
+
+/// A catalog that does not come for so long is worth a word.
+const CATALOG_DUE: Duration = Duration::from_secs(5);
 
 /// Why playing one announcement of a broadcast stopped.
 enum Outcome {
@@ -51,6 +53,25 @@ struct Wanted {
     id: TrackId,
     queue: Queue,
     reader: Option<AbortHandle>,
+    /// When a subscription that broke is made again.
+    again: Option<Instant>,
+    retry: Backoff,
+}
+
+impl Wanted {
+    fn new(id: TrackId, queue: Queue) -> Self {
+        Self {
+            id,
+            queue,
+            reader: None,
+            again: None,
+            retry: Backoff::new(
+                Duration::from_millis(100),
+                Duration::from_secs(5),
+                fastrand::Rng::new(),
+            ),
+        }
+    }
 }
 
 pub(super) struct Run {
@@ -71,12 +92,10 @@ pub(super) struct Run {
     readers: JoinSet<()>,
     arrivals: (track::Arrivals, mpsc::Receiver<(TrackId, Arrival)>),
     catalog: Option<Arc<Catalog>>,
-    /// When media last came, for the watchdog.
+    /// When media last came.
     heard: Instant,
     /// Whether any came since the broadcast was found.
     heard_any: bool,
-    /// When the watchdog last asked for a second connection, and how long it waits before it asks again.
-    probed: Option<(Instant, Duration)>,
 }
 
 impl Run {
@@ -106,7 +125,6 @@ impl Run {
             catalog: None,
             heard: Instant::now(),
             heard_any: false,
-            probed: None,
         }
     }
 
@@ -230,16 +248,31 @@ impl Run {
         self.arrivals = mpsc::channel(ARRIVALS);
         self.engine.rejoin();
         self.catalog = None;
-        let mut catalog = match CatalogFollower::subscribe(&broadcast).await {
+        let mut catalog = match self.follow_catalog(&broadcast).await {
             Ok(catalog) => Some(catalog),
-            Err(err) => return Outcome::Lost(err),
+            Err(outcome) => return outcome,
         };
         self.heard = Instant::now();
+        let mut catalog_due = Some(self.heard + CATALOG_DUE);
+        let mut retracted: Option<Instant> = None;
         loop {
-            let wake = self.advance();
-            if self.engine.ended() {
+            let again = self.resubscribe(&broadcast);
+            let wake = self.advance().into_iter().chain(again);
+            if self.ended() {
                 return Outcome::Ended;
             }
+            // What is under way when a broadcast is retracted still comes, and its end says whether it was meant.
+            let patience = retracted.map(|since| since.max(self.heard) + TAIL);
+            if patience.is_some_and(|end| !self.reading() || end <= Instant::now()) {
+                return self.retracted();
+            }
+            if self.catalog.is_some() {
+                catalog_due = None;
+            } else if catalog_due.is_some_and(|due| due <= Instant::now()) {
+                catalog_due = None;
+                self.tell(PlayerEvent::Warning(self.no_catalog()));
+            }
+            let wake = wake.chain(patience).chain(catalog_due).min();
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
@@ -253,19 +286,57 @@ impl Run {
                     // The broadcast's own end tells whether that matters.
                     Err(_) => catalog = None,
                 },
-                Some((id, arrival)) = self.arrivals.1.recv() => {
-                    if let Some(outcome) = self.arrived(id, arrival) {
-                        return outcome;
-                    }
-                }
-                () = broadcast.closed(), if catalog.is_none() || !self.reading() => return self.retracted(),
+                Some((id, arrival)) = self.arrivals.1.recv() => self.arrived(id, arrival),
+                () = broadcast.closed(), if retracted.is_none() => retracted = Some(Instant::now()),
                 () = at(wake) => {}
             }
         }
     }
 
+    /// Subscribes to the catalog while commands go on.
+    async fn follow_catalog(
+        &mut self,
+        broadcast: &BroadcastReader,
+    ) -> Result<CatalogFollower, Outcome> {
+        let follower = CatalogFollower::subscribe(broadcast);
+        tokio::pin!(follower);
+        let due = Some(Instant::now() + CATALOG_DUE);
+        loop {
+            tokio::select! {
+                follower = &mut follower => return follower.map_err(Outcome::Lost),
+                () = broadcast.closed() => return Err(self.retracted()),
+                () = at(due) => return Err(Outcome::Lost(self.no_catalog())),
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command, None),
+                    None => return Err(Outcome::Stopped),
+                },
+            }
+        }
+    }
+
+    fn no_catalog(&self) -> Error {
+        Error::new(
+            Cause::Catalog,
+            format!(
+                "the broadcast '{}' is announced but its catalog does not come; its publisher may be stuck, or write another catalog than hang's",
+                self.config.broadcast
+            ),
+        )
+    }
+
     fn reading(&self) -> bool {
-        !self.readers.is_empty()
+        !self.readers.is_empty() || !self.arrivals.1.is_empty()
+    }
+
+    /// Every track that can be read has come to its end; one that was refused does not keep the others from it.
+    fn ended(&self) -> bool {
+        let read: Vec<TrackId> = self
+            .wanted
+            .values()
+            .filter(|wanted| wanted.reader.is_some())
+            .map(|wanted| wanted.id)
+            .collect();
+        self.engine.ended(|id| read.contains(&id))
     }
 
     fn retracted(&self) -> Outcome {
@@ -284,38 +355,9 @@ impl Run {
         let now = self.clock.now()?;
         let advanced = self.engine.advance(now);
         self.publish_stats();
-        let engine = advanced.wake.map(|wake| {
+        advanced.wake.map(|wake| {
             Instant::now() + Duration::from_nanos(u64::try_from(wake - now).unwrap_or(0))
-        });
-        engine.into_iter().chain(self.watch_silence()).min()
-    }
-
-    /// Media is due and nothing comes: a second connection is dialled, in case the path of the first is dead.
-    fn watch_silence(&mut self) -> Option<Instant> {
-        if !self.playing || !self.reading() {
-            return None;
-        }
-        let rtt = self
-            .connection
-            .stats()
-            .rtt
-            .unwrap_or(Duration::from_millis(100));
-        self.engine
-            .set_rtt(Nanos::try_from(rtt.as_nanos()).unwrap_or(Nanos::MAX / 4));
-        let due = self.heard + 3 * rtt + Duration::from_millis(250);
-        if Instant::now() < due {
-            return Some(due);
-        }
-        let (asked, wait) = self.probed.unwrap_or((due, Duration::ZERO));
-        let again = asked + wait;
-        if Instant::now() < again {
-            return Some(again);
-        }
-        // A publisher that is silent for long is no reason to dial for ever.
-        let wait = (wait * 2).clamp(PROBE_AGAIN, PROBE_AGAIN_LIMIT);
-        self.probed = Some((Instant::now(), wait));
-        self.connection.probe();
-        Some(Instant::now() + wait)
+        })
     }
 
     fn publish_stats(&mut self) {
@@ -323,6 +365,10 @@ impl Run {
             return;
         }
         self.stats_at = Instant::now();
+        if let Some(rtt) = self.connection.stats().rtt {
+            let rtt = Nanos::try_from(rtt.as_nanos()).unwrap_or(Nanos::MAX / 4);
+            self.engine.set_rtt(rtt);
+        }
         let stats = self
             .wanted
             .iter()
@@ -336,14 +382,7 @@ impl Run {
             Command::Enable { name, queue } => {
                 let id = TrackId(self.next_id);
                 self.next_id += 1;
-                self.wanted.insert(
-                    name.clone(),
-                    Wanted {
-                        id,
-                        queue,
-                        reader: None,
-                    },
-                );
+                self.wanted.insert(name.clone(), Wanted::new(id, queue));
                 self.subscribe(&name, broadcast);
             }
             Command::Disable { name } => {
@@ -385,6 +424,7 @@ impl Run {
         self.arrivals = mpsc::channel(ARRIVALS);
         for wanted in self.wanted.values_mut() {
             wanted.reader = None;
+            wanted.again = None;
         }
     }
 
@@ -392,27 +432,15 @@ impl Run {
         self.catalog = Some(catalog.clone());
         let names: Vec<_> = self.wanted.keys().cloned().collect();
         for name in names {
-            match engine::rendition(&catalog, &name) {
-                Some(rendition) => {
-                    if let Some(wanted) = self.wanted.get(&name) {
-                        self.engine.reconfigure(wanted.id, rendition);
-                    }
-                    self.subscribe(&name, Some(broadcast));
+            // One that is not listed any more says by its own end whether that was meant.
+            if let Some(rendition) = engine::rendition(&catalog, &name) {
+                if let Some(wanted) = self.wanted.get(&name) {
+                    self.engine.reconfigure(wanted.id, rendition);
                 }
-                None => self.unsubscribe(&name),
+                self.subscribe(&name, Some(broadcast));
             }
         }
         self.tell(PlayerEvent::Catalog(catalog));
-    }
-
-    fn unsubscribe(&mut self, name: &str) {
-        if let Some(reader) = self
-            .wanted
-            .get_mut(name)
-            .and_then(|wanted| wanted.reader.take())
-        {
-            reader.abort();
-        }
     }
 
     /// Subscribes to a wanted track if it is there, the pipeline plays and it is not being read yet.
@@ -445,14 +473,18 @@ impl Run {
         self.heard = Instant::now();
     }
 
-    fn arrived(&mut self, id: TrackId, arrival: Arrival) -> Option<Outcome> {
+    fn arrived(&mut self, id: TrackId, arrival: Arrival) {
         self.heard = Instant::now();
         if matches!(arrival, Arrival::Frame { .. }) {
             self.heard_any = true;
-            self.probed = None;
         }
         match arrival {
-            Arrival::GroupStarted { seq } => self.engine.group_started(id, seq),
+            Arrival::GroupStarted { seq } => {
+                if let Some(wanted) = self.wanted.values_mut().find(|wanted| wanted.id == id) {
+                    wanted.retry.reset();
+                }
+                self.engine.group_started(id, seq);
+            }
             Arrival::Frame { seq, payload, now } => {
                 if let Err(err) = self.engine.frame(id, seq, payload, now) {
                     tracing::debug!(seq, %err, "malformed frame dropped");
@@ -460,21 +492,52 @@ impl Run {
             }
             Arrival::GroupEnded { seq, whole } => self.engine.group_ended(id, seq, whole),
             Arrival::Finished => self.engine.track_finished(id),
-            Arrival::Failed(err) => return self.failed(id, err),
+            Arrival::Failed(err) => self.failed(id, err),
         }
-        None
     }
 
-    /// One track that is refused stops alone; a broken subscription means that the broadcast has to be found again.
-    fn failed(&mut self, id: TrackId, err: Error) -> Option<Outcome> {
+    /// A track whose subscription breaks stops alone and is asked for again. When it broke because the broadcast or the
+    /// connection did, that shows by itself.
+    fn failed(&mut self, id: TrackId, err: Error) {
+        let Some((name, wanted)) = self.wanted.iter_mut().find(|(_, wanted)| wanted.id == id)
+        else {
+            return;
+        };
+        wanted.reader = None;
+        if self
+            .catalog
+            .as_ref()
+            .is_none_or(|catalog| catalog.rendition(name).is_none())
+        {
+            // Taken out of the catalog: that is the end of it.
+            self.engine.track_finished(id);
+            return;
+        }
+        wanted.again = Some(Instant::now() + wanted.retry.next_delay());
         if err.cause == Cause::ConnectionLost {
-            return Some(Outcome::Lost(err));
+            tracing::debug!(%err, "a subscription broke");
+        } else {
+            self.tell(PlayerEvent::Warning(err));
         }
-        if let Some(wanted) = self.wanted.values_mut().find(|wanted| wanted.id == id) {
-            wanted.reader = None;
+    }
+
+    /// Makes broken subscriptions again whose time has come; says when the next one's does.
+    fn resubscribe(&mut self, broadcast: &BroadcastReader) -> Option<Instant> {
+        let now = Instant::now();
+        let due = |wanted: &Wanted| wanted.again.is_some_and(|again| again <= now);
+        let names: Vec<_> = self
+            .wanted
+            .iter()
+            .filter(|(_, wanted)| due(wanted))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in names {
+            if let Some(wanted) = self.wanted.get_mut(&name) {
+                wanted.again = None;
+            }
+            self.subscribe(&name, Some(broadcast));
         }
-        self.tell(PlayerEvent::Warning(err));
-        None
+        self.wanted.values().filter_map(|wanted| wanted.again).min()
     }
 }
 

@@ -1,0 +1,154 @@
+//! What moqsrc says when it cannot play, and with which cause.
+
+mod common;
+
+use common::{
+    Pipeline, init,
+    publisher::{BROADCAST, Publisher},
+};
+use gst::prelude::*;
+use gstmoq::net::relay::{Relay, RelayConfig};
+
+fn relay() -> Relay {
+    init();
+    Relay::start(RelayConfig::local()).expect("a relay")
+}
+
+fn player(relay: &Relay, properties: &str) -> Pipeline {
+    Pipeline::launch(&format!(
+        "moqsrc name=src url={} broadcast={BROADCAST} {properties} src.video_0 ! queue ! fakesink name=video sync=true",
+        relay.url()
+    ))
+}
+
+/// The first error, with its domain's code looked at.
+fn settings_error(description: &str) -> (String, bool) {
+    init();
+    let pipeline = Pipeline::launch(&format!("{description} fakesink"));
+    assert!(pipeline.0.set_state(gst::State::Playing).is_err());
+    let bus = pipeline.0.bus().expect("a bus");
+    let mut errors = Vec::new();
+    while let Some(message) = bus.pop() {
+        if let gst::MessageView::Error(err) = message.view() {
+            let cause = err
+                .details()
+                .and_then(|details| details.get::<String>("cause").ok());
+            assert_eq!(cause.as_deref(), Some("settings"));
+            errors.push((
+                err.error().to_string(),
+                err.error().matches(gst::ResourceError::Settings),
+            ));
+        }
+    }
+    assert_eq!(errors.len(), 1, "one error: {errors:?}");
+    errors.remove(0)
+}
+
+/// Row 16.
+#[test]
+fn settings_that_cannot_work_are_one_error_that_names_the_property() {
+    for (description, names) in [
+        ("moqsrc", "url"),
+        ("moqsrc url=https://127.0.0.1/", "broadcast"),
+        ("moqsrc url=\"no url\" broadcast=a", "no"),
+        ("moqsrc url=gopher://127.0.0.1/ broadcast=a", "gopher"),
+        (
+            "moqsrc url=https://127.0.0.1/ broadcast=a server-certificate-hashes=<\"xyz\">",
+            "server-certificate-hashes",
+        ),
+    ] {
+        let (text, settings) = settings_error(description);
+        assert!(settings && text.contains(names), "{description}: {text}");
+    }
+}
+
+/// The cause of the first warning, then that of the error that ends it.
+fn warning_then_error(pipeline: &Pipeline) -> (String, String) {
+    pipeline.set(gst::State::Playing);
+    let warned = pipeline.wait_for("a warning", |message| match message.view() {
+        gst::MessageView::Warning(warning) => warning
+            .details()
+            .and_then(|details| details.get::<String>("cause").ok()),
+        _ => None,
+    });
+    let (text, cause) = pipeline.wait_error();
+    assert!(!text.contains("secret"), "{text}");
+    (warned, cause.expect("a cause"))
+}
+
+/// Row 16: why it does not come about is said while it retries, and the first connection is bounded.
+#[test]
+fn failures_to_connect_are_warnings_with_a_cause_and_in_the_end_an_error() {
+    let relay = relay();
+    let address = relay.bound()[0];
+    let limit = "connect-timeout=700000000";
+    let launch = |url: &str, more: &str| {
+        Pipeline::launch(&format!(
+            "moqsrc url={url} broadcast=a {limit} {more} fakesink async=false"
+        ))
+    };
+    let both = |cause: &str| (cause.to_owned(), cause.to_owned());
+
+    let wrong_pin = format!("server-certificate-hashes=<\"{}\">", "07".repeat(32));
+    let pipeline = launch(&format!("https://{address}/"), &wrong_pin);
+    assert_eq!(warning_then_error(&pipeline), both("tls"));
+
+    let absent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let nowhere = format!("https://{}/", absent.local_addr().expect("an address"));
+    drop(absent);
+    assert_eq!(
+        warning_then_error(&launch(&nowhere, "")),
+        both("udp-blocked")
+    );
+
+    let closed = Relay::start(RelayConfig {
+        trust_loopback: false,
+        ..RelayConfig::local()
+    })
+    .expect("a relay");
+    let refused = launch(&closed.url(), "auth-token=secret");
+    assert_eq!(warning_then_error(&refused), both("auth"));
+}
+
+/// Row 16: a broadcast that is not there is waited for, for as long as `broadcast-timeout` says.
+#[test]
+fn a_broadcast_that_never_comes_is_an_error_after_its_timeout_and_one_that_comes_late_plays() {
+    let relay = relay();
+    let player = player(&relay, "broadcast-timeout=300000000");
+    player.set(gst::State::Playing);
+    let (text, cause) = player.wait_error();
+    assert_eq!(cause.as_deref(), Some("no-broadcast"));
+    assert!(text.contains(BROADCAST), "{text}");
+
+    let late = self::player(&relay, "");
+    let video = late.record("video");
+    late.set(gst::State::Playing);
+    late.wait_for("waiting for the broadcast", |message| {
+        match message.view() {
+            gst::MessageView::Progress(progress) => (progress.get().1 == "broadcast").then_some(()),
+            _ => None,
+        }
+    });
+    let _publisher = Publisher::start(&relay.url(), 30);
+    assert!(video.wait_count(10)[0].is_key());
+}
+
+/// Row 17: the token may be replaced at any time and can never be read.
+#[test]
+fn the_token_is_writable_while_playing_and_never_shown() {
+    let relay = relay();
+    let _publisher = Publisher::start(&relay.url(), 30);
+    let player = player(&relay, "auth-token=first");
+    let video = player.record("video");
+    player.set(gst::State::Playing);
+    video.wait_count(5);
+    let source = player.by_name("src");
+    source.set_property("auth-token", "second");
+    let pspec = source.find_property("auth-token").expect("the property");
+    assert!(pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING));
+    assert!(!pspec.flags().contains(gst::glib::ParamFlags::READABLE));
+    let stats: gst::Structure = source.property("stats");
+    assert!(!stats.to_string().contains("second") && !stats.to_string().contains("first"));
+    let so_far = video.len();
+    video.wait_count(so_far + 10);
+}

@@ -1,0 +1,99 @@
+//! The pads of moqsink: each for itself, whatever the others do.
+
+mod moqsink_support;
+mod relay_support;
+
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+use moqsink_support::*;
+
+const OPUS: &str = "audio/x-opus,rate=48000,channels=2,channel-mapping-family=0";
+
+fn opus_source(name: &str, live: bool) -> String {
+    format!("appsrc name={name} format=time is-live={live} caps={OPUS}")
+}
+
+/// A 20 ms packet.
+fn packet(at_ms: u64) -> gst::Buffer {
+    // TOC: CELT, 20 ms, stereo, one frame.
+    let mut buffer = gst::Buffer::from_slice([0xfc_u8, 0xff, 0xfe]);
+    let owned = buffer.get_mut().expect("owned");
+    owned.set_pts(gst::ClockTime::from_mseconds(at_ms));
+    owned.set_duration(gst::ClockTime::from_mseconds(20));
+    buffer
+}
+
+fn source(pipeline: &Pipeline, name: &str) -> gst_app::AppSrc {
+    pipeline.element(name).downcast().expect("appsrc")
+}
+
+fn frames(sink: &gst::Element, pad: &str) -> u64 {
+    let stats: gst::Structure = sink.property("stats");
+    let track: gst::Structure = stats.get(pad).expect("the pad");
+    track.get("frames").expect("a counter")
+}
+
+#[test]
+fn a_pad_without_data_holds_up_no_other_and_joins_the_catalog_when_it_has_some() {
+    for live in [true, false] {
+        let rig = Rig::new();
+        let pipeline = rig.pipeline(&format!(
+            "{} ! moqsink name=sink {} sink_0::track=first sink_1::track=silent {} ! sink.sink_1",
+            opus_source("a", live),
+            rig.to("a.hang"),
+            opus_source("b", live)
+        ));
+        let (first, silent) = (source(&pipeline, "a"), source(&pipeline, "b"));
+        let begun = Instant::now();
+        pipeline.play();
+        for n in 0..10 {
+            first.push_buffer(packet(n * 20)).expect("pushed");
+        }
+        let mut catalog = run(rig.track("a.hang", "catalog.json"));
+        let names = |catalog: gstmoq::media::catalog::Catalog| {
+            catalog.audio.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(names(run(next_catalog(&mut catalog))), ["first"]);
+        // 2 s after the first track was known.
+        assert!(begun.elapsed() < Duration::from_secs(4), "live {live}");
+        silent.push_buffer(packet(2_000)).expect("pushed");
+        assert_eq!(names(run(next_catalog(&mut catalog))), ["first", "silent"]);
+    }
+}
+
+#[test]
+fn nothing_of_a_file_is_published_in_paused_and_it_is_paced_from_playing_on() {
+    let rig = Rig::new();
+    let pipeline = rig.pipeline(&format!(
+        "{} ! moqsink name=sink {}",
+        opus_source("a", false),
+        rig.to("a.hang")
+    ));
+    let sink = pipeline.element("sink");
+    let source = source(&pipeline, "a");
+    let (arrived, arrives) = std::sync::mpsc::channel();
+    let pad = sink.static_pad("sink_0").expect("sink_0");
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        let _ = arrived.send(());
+        gst::PadProbeReturn::Ok
+    });
+    pipeline.0.set_state(gst::State::Paused).expect("paused");
+    for n in 0..50 {
+        source.push_buffer(packet(n * 20)).expect("pushed");
+    }
+    source.end_of_stream().expect("end");
+    let limit = Duration::from_secs(10);
+    arrives.recv_timeout(limit).expect("the first buffer");
+    // A second one would follow at once if the first was not held.
+    assert!(arrives.recv_timeout(Duration::from_millis(200)).is_err());
+    assert_eq!(frames(&sink, "sink_0"), 0);
+    let begun = Instant::now();
+    pipeline.play();
+    pipeline.eos();
+    let took = begun.elapsed();
+    // The time in PAUSED does not count: running time begins with PLAYING.
+    assert!(took >= Duration::from_millis(950), "{took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(frames(&sink, "sink_0"), 50);
+}
