@@ -168,3 +168,16 @@ fn a_missing_plugin_is_one_line_that_names_its_package() {
         &["no element", "./scripts/setup", "gstreamer1.0-"],
     );
 }
+
+#[test]
+fn a_display_that_is_gone_is_said_and_done_without() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = demo(&["--port", "0", "--seconds", "3"], folder.path())
+        .env("DISPLAY", "127.0.0.1:59999")
+        .output()
+        .expect("the demo runs");
+    assert!(last_status(&output).video > 0);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("DISPLAY names cannot be opened"), "{text}");
+    assert_eq!(png_size(&folder.path().join("moq-demo.png")), (1280, 720));
+}

@@ -28,16 +28,45 @@ pub struct Connection {
     pub version: Option<String>,
 }
 
-/// There is a screen to open a window on.
-pub fn has_display() -> bool {
-    ["DISPLAY", "WAYLAND_DISPLAY"]
-        .iter()
-        .any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
+/// Where there is a display, the sink that tells whether it can be reached.
+const DISPLAYS: [(&str, &str); 2] = [
+    ("WAYLAND_DISPLAY", "waylandsink"),
+    ("DISPLAY", "ximagesink"),
+];
+
+/// Whether windows can be opened. The variables alone do not tell: they outlive the display in a terminal that was detached, and
+/// with nothing to be reached autovideosink goes on to sinks that crash (DirectFB's on Debian 12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Display {
+    Open,
+    Unreachable(&'static str),
+    None,
+}
+
+impl Display {
+    pub fn find() -> Self {
+        let mut found = Self::None;
+        for (variable, sink) in DISPLAYS {
+            if env::var_os(variable).is_none_or(|value| value.is_empty()) {
+                continue;
+            }
+            let opened = gst::ElementFactory::make(sink).build().is_ok_and(|sink| {
+                let opened = sink.set_state(gst::State::Ready).is_ok();
+                let _ = sink.set_state(gst::State::Null);
+                opened
+            });
+            if opened {
+                return Self::Open;
+            }
+            found = Self::Unreachable(variable);
+        }
+        found
+    }
 }
 
 impl Player {
-    pub fn new(url: &str, probe: &Arc<Probe>) -> Result<Self, Problem> {
-        let windows = has_display();
+    pub fn new(url: &str, display: Display, probe: &Arc<Probe>) -> Result<Self, Problem> {
+        let windows = display == Display::Open;
         need(&["videoconvert", "audioconvert", "audioresample", "opusdec"])?;
         need(if windows {
             &["autovideosink", "autoaudiosink"]

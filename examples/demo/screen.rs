@@ -103,8 +103,9 @@ fn milliseconds(value: Option<Nanos>) -> String {
     value.map_or_else(|| "-".into(), |value| format!("{:.1} ms", in_ms(value)))
 }
 
+/// To a tenth, without a zero that is negative.
 fn in_ms(value: Nanos) -> f64 {
-    value as f64 / 1e6
+    (value as f64 / 1e5).round() / 10.0 + 0.0
 }
 
 #[cfg(test)]
@@ -126,6 +127,16 @@ mod tests {
             line,
             "connecting | frames 0 video 0 audio | latency -, presented - | A/V -"
         );
+    }
+
+    #[test]
+    fn nothing_to_speak_of_has_no_minus() {
+        let live = Live {
+            offset: Some(-30_000),
+            ..Live::default()
+        };
+        let line = status(&connection("connected", None), &live, None);
+        assert!(line.ends_with("A/V +0.0 ms"), "{line}");
     }
 
     #[test]

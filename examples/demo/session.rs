@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     measure::Nanos,
     pipelines::{Probe, Problem, describe, set_state},
-    play::Player,
+    play::{Display, Player},
     publish::{self, BROADCAST, Input},
     screen::{self, Screen},
 };
@@ -83,14 +83,21 @@ impl Session {
     pub fn open(input: &Input, port: u16) -> Result<Rc<Self>, Problem> {
         let relay = Relay::start(port)?;
         let probe = Probe::new();
-        let player = Player::new(&relay.url, &probe)?;
+        let display = Display::find();
+        let player = Player::new(&relay.url, display, &probe)?;
         let publisher = publish::pipeline(input, &relay.url, &probe)?;
+        let mut screen = Screen::new();
+        if let Display::Unreachable(variable) = display {
+            screen.line(&format!(
+                "the display that {variable} names cannot be opened: playing without a window"
+            ));
+        }
         Ok(Rc::new(Self {
             relay,
             publisher,
             player,
             probe,
-            screen: RefCell::new(Screen::new()),
+            screen: RefCell::new(screen),
             main_loop: glib::MainLoop::new(None, false),
             ending: Cell::new(false),
             problem: RefCell::new(None),
