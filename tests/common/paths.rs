@@ -514,23 +514,36 @@ fn watch_events(pipeline: &Pipeline, queue: &str, heard: &Arc<Mutex<Heard>>) {
 /// The index in `sent` of each frame.
 ///
 /// Fails unless every frame was sent, decodes (it follows the frame before it, or is a key frame) and DISCONT is set where,
-/// and only where, something is missing.
+/// and only where, something is missing. A join anew may go back to the key frame of the group under way, but what was
+/// pushed before is not presented again.
 pub fn assert_decodable(sent: &[Sent], got: &[Seen]) -> Vec<usize> {
     let mut indices: Vec<usize> = Vec::new();
+    let mut newest = None;
     for (n, seen) in got.iter().enumerate() {
-        let from = indices.last().map_or(0, |last| last + 1);
+        let next = indices.last().map_or(0, |last| last + 1);
+        let from = if seen.is_key() && seen.is_discont() {
+            0
+        } else {
+            next
+        };
         let index = sent[from..]
             .iter()
             .position(|sent| sent.hash == seen.hash)
             .map(|at| at + from)
             .unwrap_or_else(|| panic!("frame {n} was not sent after frame {from}"));
-        let follows = n > 0 && index == from;
+        let follows = n > 0 && index == next;
         assert!(
             follows || seen.is_key(),
             "frame {n} (sent as {index}) cannot be decoded after {from}"
         );
         assert_eq!(seen.is_key(), sent[index].key, "frame {n}");
         assert!(follows || seen.is_discont(), "frame {n} hides a gap");
+        let again = newest.is_some_and(|newest| index <= newest);
+        assert!(
+            !again || seen.running.is_none(),
+            "frame {n} is presented twice"
+        );
+        newest = newest.max(Some(index));
         indices.push(index);
     }
     indices
