@@ -90,11 +90,7 @@ fn buffer_from(frame: Frame) -> gst::Buffer {
 }
 
 mod imp {
-    use super::*;
-
-    static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-        gst::DebugCategory::new("moqsrc", gst::DebugColorFlags::empty(), Some("MoQ source"))
-    });
+    use super::{super::imp::CAT, *};
 
     #[derive(Default)]
     pub struct TrackSrc {

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use super::reader::{BroadcastReader, GroupReader, TrackReader};
 use crate::{
     media::catalog::{Catalog, hang},
-    net::error::{Cause, Error, Result},
+    net::{
+        error::{Cause, Error, Result},
+        publish::CATALOG_PRIORITY,
+    },
 };
-
-/// Above any media, so that a new rendition is known before its frames arrive.
-const PRIORITY: u8 = 100;
 
 /// How far behind a catalog may be and still be of use.
 const MAX_AGE: Duration = Duration::from_secs(5);
@@ -26,7 +26,9 @@ pub(super) struct CatalogFollower {
 impl CatalogFollower {
     pub(super) async fn subscribe(broadcast: &BroadcastReader) -> Result<Self> {
         Ok(Self {
-            track: broadcast.track(hang::TRACK, PRIORITY, MAX_AGE).await?,
+            track: broadcast
+                .track(hang::TRACK, CATALOG_PRIORITY, MAX_AGE)
+                .await?,
             group: None,
             snapshot: hang::Snapshot::default(),
             newest: None,
