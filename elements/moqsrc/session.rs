@@ -149,10 +149,16 @@ impl Session {
     }
 
     fn post_collection(&self, element: &MoqSrc) {
-        let collection = {
+        let (collection, slots) = {
             let state = self.state.lock();
-            streams::collection(&self.source_id, &state.entries)
+            (
+                streams::collection(&self.source_id, &state.entries),
+                state.slots.values().cloned().collect::<Vec<_>>(),
+            )
         };
+        for slot in slots {
+            slot.set_collection(&collection);
+        }
         let message = gst::message::StreamCollection::builder(&collection)
             .src(element)
             .build();
@@ -216,7 +222,7 @@ impl Session {
 
     /// False when the element is being stopped.
     fn add_slot(&self, element: &MoqSrc, entry: &Entry) -> bool {
-        let (index, latency) = {
+        let (index, latency, collection) = {
             let mut state = self.state.lock();
             if state.stopping {
                 return false;
@@ -224,7 +230,8 @@ impl Session {
             let made = state.pads_made.entry(entry.kind).or_default();
             let index = *made;
             *made += 1;
-            (index, state.latency)
+            let collection = streams::collection(&self.source_id, &state.entries);
+            (index, state.latency, collection)
         };
         let template = element
             .pad_template(entry.kind.template())
@@ -238,6 +245,7 @@ impl Session {
                 kind: entry.kind,
                 rendition: &entry.rendition,
                 stream: &entry.stream,
+                collection: &collection,
                 group_id: self.group_id,
                 latency,
                 player: &self.player,

@@ -104,6 +104,7 @@ pub(super) struct SlotConfig<'a> {
     pub kind: Kind,
     pub rendition: &'a Rendition,
     pub stream: &'a gst::Stream,
+    pub collection: &'a gst::StreamCollection,
     pub group_id: gst::GroupId,
     pub latency: gst::ClockTime,
     pub player: &'a Arc<Player>,
@@ -134,6 +135,8 @@ impl Slot {
         pad.set_target(Some(&src.static_pad("src").expect("always there")))?;
         pad.set_active(true)?;
         pad.push_event(stream_start);
+        // What demultiplexes or decodes downstream (decodebin3) waits for it.
+        pad.push_event(gst::event::StreamCollection::new(config.collection));
         pad.push_event(gst::event::Caps::new(&caps));
         Ok(Self {
             kind: config.kind,
@@ -144,6 +147,11 @@ impl Slot {
             source_removed: Arc::default(),
             pad_removed: Arc::default(),
         })
+    }
+
+    /// The broadcast has other tracks now; downstream learns it with the next data.
+    pub(super) fn set_collection(&self, collection: &gst::StreamCollection) {
+        self.src.set_collection(collection);
     }
 
     /// Ends the stream for downstream, after the last buffer of the source, which is stopped. Before [`Self::dispose`].

@@ -42,6 +42,11 @@ impl TrackSrc {
         *self.imp().caps.lock() = Some(caps.clone());
     }
 
+    /// Told downstream from the streaming thread, before what it pushes next.
+    pub(super) fn set_collection(&self, collection: &gst::StreamCollection) {
+        *self.imp().collection.lock() = Some(collection.clone());
+    }
+
     pub(super) fn set_latency(&self, latency: gst::ClockTime) {
         self.imp()
             .latency
@@ -97,6 +102,8 @@ mod imp {
         pub(super) queue: OnceLock<Queue>,
         pub(super) latency: AtomicU64,
         pub(super) caps: Mutex<Option<gst::Caps>>,
+        /// Not yet told downstream.
+        pub(super) collection: Mutex<Option<gst::StreamCollection>>,
         /// The segment that no buffer has been pushed in yet.
         pub(super) segment: Mutex<Option<gst::FormattedSegment<gst::ClockTime>>>,
     }
@@ -202,6 +209,7 @@ mod imp {
                     Popped::Flushing => return Err(gst::FlowError::Flushing),
                     Popped::Item(item) => item,
                 };
+                self.push_collection();
                 match item {
                     Item::Config(rendition) => self.configure(&rendition)?,
                     Item::Segment { start } => {
@@ -249,6 +257,14 @@ mod imp {
             self.obj()
                 .set_caps(&caps)
                 .map_err(|_| gst::FlowError::NotNegotiated)
+        }
+
+        fn push_collection(&self) {
+            let collection = self.collection.lock().take();
+            if let Some(collection) = collection {
+                let pad = self.obj().static_pad("src").expect("always there");
+                pad.push_event(gst::event::StreamCollection::new(&collection));
+            }
         }
 
         /// The base class sends a segment with the first buffer in it only, and a gap needs one too.
