@@ -7,9 +7,9 @@ use url::Url;
 
 use super::{Role, SessionInfo, shared::Shared};
 use crate::net::{
-    config::{Secret, TransportKind},
+    config::TransportKind,
     error::{Cause, Error, Result},
-    transport::{self, Dialed, Session, failure},
+    transport::{self, Dial, Dialed, Session, failure},
 };
 
 /// How long a replaced session stays beside its successor, above three round trips: the peer must have seen the new one
@@ -28,18 +28,14 @@ pub struct Live {
     pub since: Instant,
 }
 
-/// Dials one URL and sets MoQ up on it, until `deadline`.
-pub async fn connect(
-    shared: &Shared,
-    url: &Url,
-    token: Option<&Secret>,
-    deadline: Instant,
-) -> Result<Live> {
+/// Dials one URL and sets MoQ up on it.
+pub async fn connect(shared: &Shared, dial: Dial<'_>) -> Result<Live> {
+    let Dial { url, deadline, .. } = dial;
     let Dialed {
         session: transport,
         address,
         versions,
-    } = transport::dial(&shared.config, url, token, deadline).await?;
+    } = transport::dial(&shared.config, dial).await?;
     let at = &address.display;
     let mut client = moq_net::Client::new().with_versions(versions);
     client = match shared.role {
@@ -120,12 +116,16 @@ impl Live {
         self.moq.abort(moq_net::Error::Cancel);
     }
 
-    /// Ends a session that has a successor.
-    pub fn retire(self) {
+    /// Ends a session that has a successor. A `silent` one delivers nothing any more, but would send again what was lost
+    /// once its path is back, beside the successor that sends the same.
+    pub fn retire(self, silent: bool) {
         const LIMIT: Duration = Duration::from_secs(1);
         tokio::spawn(async move {
             sleep(self.transport.quic().rtt() * 3 + OVERLAP).await;
-            let _ = self.drain(LIMIT).await;
+            match silent {
+                true => self.abort(),
+                false => drop(self.drain(LIMIT).await),
+            }
         });
     }
 

@@ -107,6 +107,20 @@ async fn local_development_pins_the_digest_that_the_relay_serves() {
     );
 }
 
+/// `localhost` is `::1` first, where something else takes connections and never answers.
+#[tokio::test]
+async fn silence_on_one_address_does_not_keep_the_development_digest_of_the_other() {
+    let server = Server::start(Refuse::Nobody);
+    serve_http(&server, "200 OK", hex::encode(server.digest));
+    let port = server.address.port();
+    let _silent = std::net::TcpListener::bind(("::1", port)).unwrap();
+    let started = Instant::now();
+    let url = format!("http://localhost:{port}/");
+    connected(&open(config(&url, Tls::default()), Role::Publisher)).await;
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
 #[tokio::test]
 async fn a_development_digest_that_is_wrong_too_long_or_missing_is_a_tls_failure() {
     for (status, body) in [
