@@ -9,7 +9,7 @@ use super::{Role, SessionInfo, shared::Shared};
 use crate::net::{
     config::TransportKind,
     error::{Cause, Error, Result},
-    transport::{self, Dial, Dialed, Session, failure},
+    transport::{self, Address, Dial, Dialed, Session, failure},
 };
 
 /// How long a replaced session stays beside its successor, above three round trips: the peer must have seen the new one
@@ -23,6 +23,7 @@ pub struct Live {
     pub moq: moq_net::Session,
     pub transport: Session,
     pub info: Arc<SessionInfo>,
+    address: Address,
     /// What was dialled: a redirect from here must not leave TLS behind.
     pub url: Url,
     pub since: Instant,
@@ -56,13 +57,13 @@ pub async fn connect(shared: &Shared, dial: Dial<'_>) -> Result<Live> {
                 format!("{at} did not set up MoQ within connect-timeout"),
             )
         })?
-        .map_err(|err| failure::session(&err, transport.quic(), at))?;
+        .map_err(|err| failure::session(&err, transport.quic(), &address))?;
     tokio::spawn(moq_net::time::run(driver));
 
     // Most versions are up before the relay has judged our token: a refusal comes with its first answer.
     let answer = transport.quic().rtt() * 2 + REFUSAL;
     tokio::select! {
-        err = moq.closed() => return Err(failure::session(&err, transport.quic(), at)),
+        err = moq.closed() => return Err(failure::session(&err, transport.quic(), &address)),
         () = sleep(answer) => {}
     }
     Ok(Live {
@@ -71,6 +72,7 @@ pub async fn connect(shared: &Shared, dial: Dial<'_>) -> Result<Live> {
             transport: address.kind.as_str(),
             version: moq.version().as_str().to_owned(),
         }),
+        address,
         moq,
         transport,
         url: url.clone(),
@@ -82,7 +84,7 @@ impl Live {
     /// Why it ended.
     pub async fn closed(&self) -> Error {
         let err = self.moq.closed().await;
-        failure::session(&err, self.transport.quic(), &self.info.url)
+        failure::session(&err, self.transport.quic(), &self.address)
     }
 
     /// Closes after delivery of what is queued, within `limit`.

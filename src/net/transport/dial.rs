@@ -88,15 +88,15 @@ pub async fn dial(config: &ConnectConfig, dial: Dial<'_>) -> Result<Dialed> {
             let request = ConnectRequest::new(address.connect_url()?).with_protocols(protocols);
             timeout_at(
                 deadline,
-                web_transport_quinn::Session::connect(connection, request),
+                web_transport_quinn::Session::connect(connection.clone(), request),
             )
             .await
             .map_err(|_| late("open a WebTransport session"))?
-            .map_err(|err| failure::webtransport(&err, &at))?
+            .map_err(|err| failure::webtransport(&err, &connection, &address))?
         }
     };
     Ok(Dialed {
-        session: Session::new(session),
+        session: Session::new(session).with_secrets(address.secrets()),
         address,
         versions,
     })
@@ -180,7 +180,7 @@ async fn attempt(
 ) -> Result<quinn::Connection> {
     let connecting = connect(remote, client, &address.host.server_name())?;
     tokio::select! {
-        done = connecting => done.map_err(|err| failure::handshake(&err, &address.display, &tls)),
+        done = connecting => done.map_err(|err| failure::handshake(&err, &address, &tls)),
         err = refused(remote) => Err(Error::new(
             Cause::UdpBlocked,
             format!("nothing listens on UDP port {} of {} ({err}); is the relay running?", remote.port(), address.display),

@@ -262,6 +262,27 @@ async fn a_refused_token_is_an_auth_failure_on_both_transports() {
     }
 }
 
+/// Row 16.
+#[tokio::test]
+async fn a_peer_that_echoes_our_token_does_not_get_it_shown() {
+    for scheme in ["https", "moqt", "moql"] {
+        let server = Server::start(Refuse::Echo);
+        let config = ConnectConfig {
+            auth_token: Some(Secret("head.body.sign".into())),
+            ..config(&server.url(scheme), pinned(&server))
+        };
+        let connection = open(config, Role::Publisher);
+        let error = first_failure(&connection).await;
+        let shown = connection.stats().last_error.unwrap();
+        for error in [error, shown] {
+            assert!(!error.message.contains("head"), "{scheme}: {error}");
+            // Of a raw QUIC session the protocol library keeps the code alone.
+            let told = error.message.contains("*** is bad");
+            assert!(told || scheme != "https", "{scheme}: {error}");
+        }
+    }
+}
+
 /// Row 16: a relay that asks another service for its verdict refuses long after the session is up.
 #[tokio::test]
 async fn a_token_that_is_refused_late_fails_the_first_connection_in_time() {

@@ -25,7 +25,12 @@ pub enum Refuse {
     Late(Duration),
     /// Unless the path ends so.
     Token(&'static str),
+    /// The connection is closed with what was asked for, with the query and its value alone, as the reason.
+    Echo,
 }
+
+/// A refused peer hangs up sooner.
+const LINGER: Duration = Duration::from_secs(2);
 
 struct Inner {
     refuse: Refuse,
@@ -185,6 +190,7 @@ async fn serve(
         .unwrap()
         .downcast::<HandshakeData>()
         .unwrap();
+    let quic = connection.clone();
     let mut path = None;
     let session = if data.protocol.as_deref() == Some(b"h3") {
         let request = web_transport_quinn::Request::accept(connection).await?;
@@ -199,6 +205,10 @@ async fn serve(
             request.url.path(),
             request.url.query().unwrap_or_default()
         ));
+        if let (Refuse::Echo, Some(path)) = (inner.refuse, &path) {
+            echo(&quic, path);
+            return Ok(());
+        }
         let protocol = request.protocols.first().cloned().unwrap_or_default();
         request
             .respond(ConnectResponse::OK.with_protocol(protocol))
@@ -211,15 +221,19 @@ async fn serve(
         .accept_request(std::time::Instant::now(), Session::new(session))
         .await?;
     let path = path.unwrap_or_else(|| handshake.path().to_owned());
+    if inner.refuse == Refuse::Echo {
+        echo(&quic, &path);
+        return Ok(());
+    }
     let refused = match inner.refuse {
         Refuse::Moq => true,
         Refuse::Token(token) => !path.ends_with(token),
-        Refuse::Nobody | Refuse::Http | Refuse::Late(_) => false,
+        Refuse::Nobody | Refuse::Http | Refuse::Late(_) | Refuse::Echo => false,
     };
     if refused {
         handshake.close(moq_net::Error::Unauthorized);
         // The close must reach the peer before the connection goes.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let _ = tokio::time::timeout(LINGER, quic.closed()).await;
         return Ok(());
     }
     let (session, driver) = handshake.ok().await?;
@@ -234,4 +248,10 @@ async fn serve(
     inner.accepted.send_modify(|n| *n += 1);
     moq_net::time::run(driver).await;
     Ok(())
+}
+
+fn echo(quic: &quinn::Connection, path: &str) {
+    let value = path.rsplit('=').next().unwrap_or_default();
+    let reason = format!("{value} is bad, so no {path}");
+    quic.close(7u32.into(), reason.as_bytes());
 }
