@@ -101,6 +101,28 @@ async fn connects_over_web_transport_and_raw_quic_and_shows_neither_query_nor_to
     }
 }
 
+/// Tickets come right behind the handshake, before MoQ is set up.
+#[tokio::test]
+async fn a_server_that_is_dialled_again_resumes_the_tls_session() {
+    for scheme in ["https", "moql"] {
+        let server = Server::start(Refuse::Nobody);
+        for round in 0..3 {
+            let config = config(&server.url(scheme), pinned(&server));
+            let connection = open(config, Role::Publisher);
+            connected(&connection).await;
+            connection.close(LIMIT).await.unwrap();
+            assert_eq!(server.resumed(), round, "{scheme}");
+        }
+        // Other pins are other trust: nothing is resumed.
+        let other = Tls {
+            disable_verify: true,
+            ..Tls::default()
+        };
+        connected(&open(config(&server.url(scheme), other), Role::Publisher)).await;
+        assert_eq!(server.resumed(), 2, "{scheme}");
+    }
+}
+
 #[tokio::test]
 async fn localhost_is_found_on_ipv6_alone() {
     let server = Server::bind("[::1]:0", Refuse::Nobody, &Identity::new());

@@ -1,11 +1,22 @@
 //! A small relay on loopback, with the faults that a test asks for.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use moq_net::origin;
 use parking_lot::Mutex;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::StoresServerSessions,
+};
 use tokio::{sync::watch, task::JoinHandle};
 use web_transport_quinn::{http::StatusCode, proto::ConnectResponse};
 
@@ -43,9 +54,38 @@ pub struct Server {
     pub address: SocketAddr,
     pub digest: [u8; 32],
     pub pem: String,
+    tickets: Arc<Tickets>,
     inner: Arc<Inner>,
     endpoint: quinn::Endpoint,
     task: JoinHandle<()>,
+}
+
+/// The TLS sessions that clients may resume, each once.
+#[derive(Debug, Default)]
+struct Tickets {
+    sessions: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
+    redeemed: AtomicUsize,
+}
+
+impl StoresServerSessions for Tickets {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        self.sessions.lock().insert(key, value);
+        true
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.sessions.lock().get(key).cloned()
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let session = self.sessions.lock().remove(key)?;
+        self.redeemed.fetch_add(1, Ordering::Relaxed);
+        Some(session)
+    }
+
+    fn can_cache(&self) -> bool {
+        true
+    }
 }
 
 /// A certificate that several servers in a row may show.
@@ -85,6 +125,8 @@ impl Server {
             .with_no_client_auth()
             .with_single_cert(vec![identity.certificate.clone()], key)
             .unwrap();
+        let tickets = Arc::new(Tickets::default());
+        config.session_storage = tickets.clone();
         config.alpn_protocols = ["h3"]
             .iter()
             .chain(moq_net::ALPNS)
@@ -115,6 +157,7 @@ impl Server {
             address: endpoint.local_addr().unwrap(),
             digest: tls::digest(&identity.certificate),
             pem: identity.pem.clone(),
+            tickets,
             inner,
             endpoint,
             task,
@@ -124,6 +167,11 @@ impl Server {
     /// `moqt` stays itself; anything else is a scheme too.
     pub fn url(&self, scheme: &str) -> String {
         format!("{scheme}://{}/live", self.address)
+    }
+
+    /// How many TLS sessions were resumed.
+    pub fn resumed(&self) -> usize {
+        self.tickets.redeemed.load(Ordering::Relaxed)
     }
 
     pub fn accepted(&self) -> usize {
