@@ -3,7 +3,7 @@
 //! ```text
 //! connect ──up──▶ serve ──lost──▶ connect          (for ever once it was up, or for retry-timeout)
 //!    │              │  ▲
-//!  gave up          └──┘ GOAWAY or probe: a second session is dialled and takes over
+//!  gave up          └──┘ GOAWAY or silence: a second session is dialled and takes over
 //! ```
 
 use std::{pin::Pin, sync::Arc, time::Duration};
@@ -43,8 +43,6 @@ const SILENT_WAIT: Duration = Duration::from_millis(200);
 
 /// What handles ask of the task. The channel closing means: close now.
 pub enum Command {
-    /// Dial a second session and change over.
-    Probe,
     /// Deliver, close, and tell.
     Close {
         limit: Duration,
@@ -151,18 +149,13 @@ impl Task {
             lost_at: self.established.then_some(lost_at),
             deadline,
         };
-        let mut establish = std::pin::pin!(attempt.run(&mut self.backoff, successor, wait));
-        loop {
-            tokio::select! {
-                result = &mut establish => return Some(result),
-                command = self.commands.recv() => match command {
-                    Some(Command::Probe) => {}
-                    Some(Command::Close { done, .. }) => {
-                        let _ = done.send(Ok(()));
-                        return None;
-                    }
-                    None => return None,
-                },
+        tokio::select! {
+            result = attempt.run(&mut self.backoff, successor, wait) => Some(result),
+            command = self.commands.recv() => {
+                if let Some(Command::Close { done, .. }) = command {
+                    let _ = done.send(self.shared.delivered());
+                }
+                None
             }
         }
     }
@@ -231,10 +224,6 @@ impl Task {
                     _ => {}
                 },
                 command = self.commands.recv() => match command {
-                    Some(Command::Probe) => {
-                        doubted = false;
-                        successor.get_or_insert_with(|| self.successor(Duration::ZERO, None));
-                    }
                     Some(Command::Close { limit, done }) => {
                         self.shared.closed();
                         let _ = done.send(live.drain(limit).await);
