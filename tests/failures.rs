@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{
     Pipeline, init,
+    paths::FeedOptions,
     publisher::{BROADCAST, Publisher},
 };
 use gst::prelude::*;
@@ -151,4 +154,37 @@ fn the_token_is_writable_while_playing_and_never_shown() {
     assert!(!stats.to_string().contains("second") && !stats.to_string().contains("first"));
     let so_far = video.len();
     video.wait_count(so_far + 10);
+}
+
+fn wait_element_message(pipeline: &Pipeline, name: &str) {
+    pipeline.wait_for(name, |message| match message.view() {
+        gst::MessageView::Element(element) => element
+            .structure()
+            .is_some_and(|structure| structure.name() == name)
+            .then_some(()),
+        _ => None,
+    });
+}
+
+/// Row 10: a publisher whose relay is gone says so before it says that it is done.
+#[test]
+fn the_end_of_a_stream_that_could_not_be_delivered_comes_with_a_warning() {
+    let relay = relay();
+    let feed = FeedOptions::new(&relay.url()).start();
+    wait_element_message(&feed.pipeline, "moq-connected");
+    assert!(relay.stop_blocking(Duration::from_secs(1)));
+    wait_element_message(&feed.pipeline, "moq-disconnected");
+    feed.pipeline.0.send_event(gst::event::Eos::new());
+    let ended = feed
+        .pipeline
+        .wait_for("the warning", |message| match message.view() {
+            gst::MessageView::Eos(_) => Some(false),
+            gst::MessageView::Warning(warning) => {
+                let undelivered = warning.error().message().contains("not delivered");
+                undelivered.then_some(true)
+            }
+            _ => None,
+        });
+    assert!(ended, "it was told as delivered");
+    feed.pipeline.wait_eos();
 }

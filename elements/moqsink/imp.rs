@@ -376,7 +376,7 @@ impl MoqSink {
         let _ = pad.set_active(false);
         if let Some(writer) = track.stop() {
             let drain = Duration::from_nanos(self.settings.lock().drain_timeout);
-            end_track(&self.publication, track.id, writer, drain, || ());
+            end_track(&self.publication, track.id, writer, drain, drop);
         }
         self.publication.remove(track.id);
         let _ = pad.set_target(None::<&gst::Pad>);
@@ -464,7 +464,9 @@ impl MoqSink {
             .collect();
         if let Some(remains) = self.publication.stop() {
             let drain = Duration::from_nanos(self.settings.lock().drain_timeout);
-            remains.shut_down(writers, drain, CLOSE_LIMIT);
+            if let Err(lost) = remains.shut_down(writers, drain, CLOSE_LIMIT) {
+                post_warning(&*self.obj(), Direction::Write, &lost, &self.url());
+            }
         }
         self.status.reset(&*self.obj());
     }

@@ -379,24 +379,26 @@ fn create(connection: &Connection, path: &str) -> Result<(Broadcast, TrackWriter
     Ok((broadcast, catalog))
 }
 
-/// Ends the track of a pad once its last group is on its way, within `limit`; then calls `done` on a worker of the runtime.
+/// Ends the track of a pad once its last group is on its way, within `limit`; then calls `done` on a worker of the runtime, with
+/// the reason if it could not get out.
 pub(super) fn end_track(
     publication: &Arc<Publication>,
     id: TrackId,
     mut writer: TrackWriter,
     limit: Duration,
-    done: impl FnOnce() + Send + 'static,
+    done: impl FnOnce(Result<()>) + Send + 'static,
 ) {
     writer.finish_group();
     let publication = publication.clone();
     runtime::handle().spawn(async move {
-        if let Some(connection) = publication.connection() {
-            publish::drain(&connection, &[writer.demand()], limit).await;
-        }
+        let drained = match publication.connection() {
+            Some(connection) => publish::drain(&connection, &[writer.demand()], limit).await,
+            None => Ok(()),
+        };
         writer.finish();
         publish::ends_told(&[writer.demand()], limit.min(END)).await;
         publication.park(id, writer);
-        done();
+        done(drained);
     });
 }
 
@@ -410,25 +412,35 @@ pub(super) struct Remains {
 
 impl Remains {
     /// Ends tracks, broadcast and connection in order; waits no longer than `drain`, [`END`] and `close` together.
-    pub fn shut_down(self, mut writers: Vec<TrackWriter>, drain: Duration, close: Duration) {
+    ///
+    /// # Errors
+    /// Why what was written could not get out; a limit that cuts delivery short was asked for.
+    pub fn shut_down(
+        self,
+        mut writers: Vec<TrackWriter>,
+        drain: Duration,
+        close: Duration,
+    ) -> Result<()> {
         for writer in &mut writers {
             writer.finish_group();
         }
         let (done, finished) = std::sync::mpsc::sync_channel(1);
         runtime::handle().spawn(async move {
             let demands: Vec<Demand> = writers.iter().map(TrackWriter::demand).collect();
-            publish::drain(&self.connection, &demands, drain).await;
+            let drained = publish::drain(&self.connection, &demands, drain).await;
             writers.iter_mut().for_each(TrackWriter::finish);
             publish::ends_told(&demands, drain.min(END)).await;
             self.broadcast.close();
-            // A limit that cuts delivery short was asked for.
+            // Fails by its limit, or for the same reason.
             let _ = self.connection.close(close).await;
             // Whoever still reads needs the tracks until here.
             drop((writers, self.ended, self.catalog, self.broadcast));
-            let _ = done.send(());
+            let _ = done.send(drained);
         });
         // The limit ends it; the rest goes on by itself.
-        let _ = finished.recv_timeout(drain + drain.min(END) + close);
+        finished
+            .recv_timeout(drain + drain.min(END) + close)
+            .unwrap_or(Ok(()))
     }
 }
 

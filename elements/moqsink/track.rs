@@ -254,15 +254,19 @@ impl Track {
         self.set_status(Status::Ended, None);
         let (id, epoch) = (self.id, self.epoch());
         let events = self.events.lock().clone();
-        let done = move || {
+        let done = move |drained: Result<(), Error>| {
             if let Some(events) = events {
-                runtime::handle()
-                    .spawn(async move { events.send(Event::Drained(id, epoch)).await });
+                runtime::handle().spawn(async move {
+                    if let Err(lost) = drained {
+                        events.send(Event::Warning(lost)).await;
+                    }
+                    events.send(Event::Drained(id, epoch)).await
+                });
             }
         };
         match writer {
             Some(writer) => end_track(&self.publication, self.id, writer, drain, done),
-            None => done(),
+            None => done(Ok(())),
         }
     }
 

@@ -146,16 +146,15 @@ impl Connection {
         self.guard.shared.set_token(token);
     }
 
-    /// Dials a second session beside the one that is up and changes over when it is; for a watchdog whose media fell
-    /// silent. Nothing happens while there is no session or another is on its way.
-    pub fn probe(&self) {
-        // A full queue means that one is asked for already.
-        let _ = self.guard.commands.try_send(Command::Probe);
+    /// Fails while a publisher's session is lost, with the cause: what was written does not get out.
+    pub fn delivered(&self) -> Result<()> {
+        self.guard.shared.delivered()
     }
 
     /// Closes after what was queued is delivered, within `limit`; a no-op while others share the connection.
     ///
-    /// Fails with [`Cause::Timeout`] when the limit cut delivery short. Works in any runtime, or none.
+    /// Fails with [`Cause::Timeout`] when the limit cut delivery short, and with the cause of the loss when the session of a
+    /// publisher is lost. Works in any runtime, or none.
     pub async fn close(self, limit: Duration) -> Result<()> {
         let Self { guard, origin } = self;
         drop(origin);

@@ -13,7 +13,7 @@ use super::{Retention, Role, State, Stats, live::Live, registry::Key};
 use crate::{
     net::{
         config::{ConnectConfig, Secret},
-        error::Error,
+        error::{Error, Result},
         transport::Session,
     },
     runtime,
@@ -142,6 +142,17 @@ impl Shared {
         counters.past.last_error = Some(error.clone());
         drop(counters);
         self.state.send_replace(State::Failed(error));
+    }
+
+    /// Whether what was written could get out: not while a publisher's session is lost.
+    pub fn delivered(&self) -> Result<()> {
+        match (&*self.state.borrow(), self.role) {
+            (State::Reconnecting { last }, Role::Publisher) => Err(Error::new(
+                last.cause,
+                format!("the connection is lost, and with it what was not delivered: {last}"),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Lets go of the session, so that nothing here keeps it open.

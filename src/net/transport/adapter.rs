@@ -1,68 +1,114 @@
 //! Lets a `web-transport-quinn` session (trait 0.5) carry `moq_net` (trait 0.4).
 //!
-//! Every method forwards. The traits differ in one thing: a stream's priority is `u8` on moq_net's side and `i32` on
+//! Every method forwards; errors lose our secrets on the way. The traits differ in one thing: a stream's priority is `u8` on moq_net's side and `i32` on
 //! quinn's; both say that higher goes first.
 
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes};
 use moq_net::web_transport_trait::{self as inner, poll as to};
-use web_transport_trait::{Error as _, poll as from};
+use web_transport_trait::poll as from;
+
+use super::secrets::Secrets;
 
 /// One MoQ transport session: WebTransport over HTTP/3, or raw QUIC.
 #[derive(Clone)]
-pub struct Session(web_transport_quinn::Session);
+pub struct Session {
+    inner: web_transport_quinn::Session,
+    secrets: Secrets,
+}
 
 impl Session {
     /// Wraps an established session.
     pub fn new(session: web_transport_quinn::Session) -> Self {
-        Self(session)
+        Self {
+            inner: session,
+            secrets: Secrets::default(),
+        }
+    }
+
+    /// What the peer says loses these before anybody sees it.
+    pub fn with_secrets(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
     }
 
     /// The QUIC connection underneath, for its statistics and to watch or close it.
     pub fn quic(&self) -> &quinn::Connection {
-        &self.0
+        &self.inner
     }
 
     /// What the congestion controller would let out, in bit/s.
     pub fn estimated_send_rate(&self) -> Option<u64> {
         use web_transport_trait::Stats as _;
-        self.0.stats().estimated_send_rate()
+        self.inner.stats().estimated_send_rate()
+    }
+
+    fn send(&self, inner: web_transport_quinn::SendStream) -> SendStream {
+        SendStream {
+            inner,
+            secrets: self.secrets.clone(),
+        }
+    }
+
+    fn recv(&self, inner: web_transport_quinn::RecvStream) -> RecvStream {
+        RecvStream {
+            inner,
+            secrets: self.secrets.clone(),
+        }
+    }
+
+    fn error(&self, err: &impl web_transport_trait::Error) -> TransportError {
+        TransportError::new(err, &self.secrets)
     }
 }
 
 /// An outgoing stream of [`Session`].
-pub struct SendStream(web_transport_quinn::SendStream);
+pub struct SendStream {
+    inner: web_transport_quinn::SendStream,
+    secrets: Secrets,
+}
 
 /// An incoming stream of [`Session`].
-pub struct RecvStream(web_transport_quinn::RecvStream);
-
-/// A failure of any of them, with the peer's code where it sent one.
-#[derive(Debug, thiserror::Error)]
-pub enum TransportError {
-    #[error(transparent)]
-    Session(#[from] web_transport_quinn::SessionError),
-    #[error(transparent)]
-    Read(#[from] web_transport_quinn::ReadError),
-    #[error(transparent)]
-    Write(#[from] web_transport_quinn::WriteError),
+pub struct RecvStream {
+    inner: web_transport_quinn::RecvStream,
+    secrets: Secrets,
 }
+
+/// A failure of any of them, with the peer's code where it sent one. Its text may be the peer's.
+#[derive(Debug)]
+pub struct TransportError {
+    text: String,
+    session_error: Option<(u32, String)>,
+    stream_error: Option<u32>,
+}
+
+impl TransportError {
+    fn new(err: &impl web_transport_trait::Error, secrets: &Secrets) -> Self {
+        Self {
+            text: secrets.scrub(&err.to_string()),
+            session_error: err
+                .session_error()
+                .map(|(code, reason)| (code, secrets.scrub(&reason))),
+            stream_error: err.stream_error(),
+        }
+    }
+}
+
+impl std::fmt::Display for TransportError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for TransportError {}
 
 impl inner::Error for TransportError {
     fn session_error(&self) -> Option<(u32, String)> {
-        match self {
-            Self::Session(err) => err.session_error(),
-            Self::Read(err) => err.session_error(),
-            Self::Write(err) => err.session_error(),
-        }
+        self.session_error.clone()
     }
 
     fn stream_error(&self) -> Option<u32> {
-        match self {
-            Self::Session(err) => err.stream_error(),
-            Self::Read(err) => err.stream_error(),
-            Self::Write(err) => err.stream_error(),
-        }
+        self.stream_error
     }
 }
 
@@ -75,29 +121,41 @@ impl to::Session for Session {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<RecvStream, TransportError>> {
-        let recv = ready!(from::Session::poll_accept_uni(&mut self.0, cx))?;
-        Poll::Ready(Ok(RecvStream(recv)))
+        let accepted = ready!(from::Session::poll_accept_uni(&mut self.inner, cx));
+        Poll::Ready(match accepted {
+            Ok(recv) => Ok(self.recv(recv)),
+            Err(err) => Err(self.error(&err)),
+        })
     }
 
     fn poll_accept_bi(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(SendStream, RecvStream), TransportError>> {
-        let (send, recv) = ready!(from::Session::poll_accept_bi(&mut self.0, cx))?;
-        Poll::Ready(Ok((SendStream(send), RecvStream(recv))))
+        let streams = ready!(from::Session::poll_accept_bi(&mut self.inner, cx));
+        Poll::Ready(match streams {
+            Ok((send, recv)) => Ok((self.send(send), self.recv(recv))),
+            Err(err) => Err(self.error(&err)),
+        })
     }
 
     fn poll_open_uni(&mut self, cx: &mut Context<'_>) -> Poll<Result<SendStream, TransportError>> {
-        let send = ready!(from::Session::poll_open_uni(&mut self.0, cx))?;
-        Poll::Ready(Ok(SendStream(send)))
+        let opened = ready!(from::Session::poll_open_uni(&mut self.inner, cx));
+        Poll::Ready(match opened {
+            Ok(send) => Ok(self.send(send)),
+            Err(err) => Err(self.error(&err)),
+        })
     }
 
     fn poll_open_bi(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(SendStream, RecvStream), TransportError>> {
-        let (send, recv) = ready!(from::Session::poll_open_bi(&mut self.0, cx))?;
-        Poll::Ready(Ok((SendStream(send), RecvStream(recv))))
+        let streams = ready!(from::Session::poll_open_bi(&mut self.inner, cx));
+        Poll::Ready(match streams {
+            Ok((send, recv)) => Ok((self.send(send), self.recv(recv))),
+            Err(err) => Err(self.error(&err)),
+        })
     }
 
     fn poll_send_datagram(
@@ -105,31 +163,33 @@ impl to::Session for Session {
         cx: &mut Context<'_>,
         payload: &[u8],
     ) -> Poll<Result<(), TransportError>> {
-        from::Session::poll_send_datagram(&mut self.0, cx, payload).map_err(Into::into)
+        from::Session::poll_send_datagram(&mut self.inner, cx, payload)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn poll_recv_datagram(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, TransportError>> {
-        from::Session::poll_recv_datagram(&mut self.0, cx).map_err(Into::into)
+        from::Session::poll_recv_datagram(&mut self.inner, cx)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn max_datagram_size(&self) -> usize {
-        self.0.max_datagram_size()
+        self.inner.max_datagram_size()
     }
 
     fn protocol(&self) -> Option<&str> {
-        self.0.protocol()
+        self.inner.protocol()
     }
 
     fn close(&mut self, code: u32, reason: &str) {
-        from::Session::close(&mut self.0, code, reason);
+        from::Session::close(&mut self.inner, code, reason);
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<TransportError> {
-        from::Session::poll_closed(&mut self.0, cx).map(Into::into)
+        from::Session::poll_closed(&mut self.inner, cx).map(|err| self.error(&err))
     }
 
     fn stats(&self) -> impl inner::Stats {
-        Stats(self.0.stats())
+        Stats(self.inner.stats())
     }
 }
 
@@ -141,7 +201,8 @@ impl to::SendStream for SendStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<Result<usize, TransportError>> {
-        from::SendStream::poll_write(&mut self.0, cx, buf).map_err(Into::into)
+        from::SendStream::poll_write(&mut self.inner, cx, buf)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn poll_write_buf<B: Buf>(
@@ -149,23 +210,26 @@ impl to::SendStream for SendStream {
         cx: &mut Context<'_>,
         buf: &mut B,
     ) -> Poll<Result<usize, TransportError>> {
-        from::SendStream::poll_write_buf(&mut self.0, cx, buf).map_err(Into::into)
+        from::SendStream::poll_write_buf(&mut self.inner, cx, buf)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn set_priority(&mut self, order: u8) {
-        from::SendStream::set_priority(&mut self.0, i32::from(order));
+        from::SendStream::set_priority(&mut self.inner, i32::from(order));
     }
 
     fn finish(&mut self) -> Result<(), TransportError> {
-        from::SendStream::finish(&mut self.0).map_err(Into::into)
+        from::SendStream::finish(&mut self.inner)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn reset(&mut self, code: u32) {
-        from::SendStream::reset(&mut self.0, code);
+        from::SendStream::reset(&mut self.inner, code);
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        from::SendStream::poll_closed(&mut self.0, cx).map_err(Into::into)
+        from::SendStream::poll_closed(&mut self.inner, cx)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 }
 
@@ -177,7 +241,8 @@ impl to::RecvStream for RecvStream {
         cx: &mut Context<'_>,
         dst: &mut [u8],
     ) -> Poll<Result<Option<usize>, TransportError>> {
-        from::RecvStream::poll_read(&mut self.0, cx, dst).map_err(Into::into)
+        from::RecvStream::poll_read(&mut self.inner, cx, dst)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn poll_read_buf<B: BufMut>(
@@ -185,7 +250,8 @@ impl to::RecvStream for RecvStream {
         cx: &mut Context<'_>,
         buf: &mut B,
     ) -> Poll<Result<Option<usize>, TransportError>> {
-        from::RecvStream::poll_read_buf(&mut self.0, cx, buf).map_err(Into::into)
+        from::RecvStream::poll_read_buf(&mut self.inner, cx, buf)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn poll_read_chunk(
@@ -193,15 +259,17 @@ impl to::RecvStream for RecvStream {
         cx: &mut Context<'_>,
         max: usize,
     ) -> Poll<Result<Option<Bytes>, TransportError>> {
-        from::RecvStream::poll_read_chunk(&mut self.0, cx, max).map_err(Into::into)
+        from::RecvStream::poll_read_chunk(&mut self.inner, cx, max)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn stop(&mut self, code: u32) {
-        from::RecvStream::stop(&mut self.0, code);
+        from::RecvStream::stop(&mut self.inner, code);
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        from::RecvStream::poll_closed(&mut self.0, cx).map_err(Into::into)
+        from::RecvStream::poll_closed(&mut self.inner, cx)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 }
 

@@ -107,6 +107,20 @@ async fn local_development_pins_the_digest_that_the_relay_serves() {
     );
 }
 
+/// `localhost` is `::1` first, where something else takes connections and never answers.
+#[tokio::test]
+async fn silence_on_one_address_does_not_keep_the_development_digest_of_the_other() {
+    let server = Server::start(Refuse::Nobody);
+    serve_http(&server, "200 OK", hex::encode(server.digest));
+    let port = server.address.port();
+    let _silent = std::net::TcpListener::bind(("::1", port)).unwrap();
+    let started = Instant::now();
+    let url = format!("http://localhost:{port}/");
+    connected(&open(config(&url, Tls::default()), Role::Publisher)).await;
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
 #[tokio::test]
 async fn a_development_digest_that_is_wrong_too_long_or_missing_is_a_tls_failure() {
     for (status, body) in [
@@ -245,6 +259,27 @@ async fn a_refused_token_is_an_auth_failure_on_both_transports() {
         let error = failed(&open(config, Role::Publisher)).await;
         assert_eq!(error.cause, Cause::Auth, "{refuse:?} {scheme}: {error}");
         assert!(!error.message.contains("secret"), "{error}");
+    }
+}
+
+/// Row 16.
+#[tokio::test]
+async fn a_peer_that_echoes_our_token_does_not_get_it_shown() {
+    for scheme in ["https", "moqt", "moql"] {
+        let server = Server::start(Refuse::Echo);
+        let config = ConnectConfig {
+            auth_token: Some(Secret("head.body.sign".into())),
+            ..config(&server.url(scheme), pinned(&server))
+        };
+        let connection = open(config, Role::Publisher);
+        let error = first_failure(&connection).await;
+        let shown = connection.stats().last_error.unwrap();
+        for error in [error, shown] {
+            assert!(!error.message.contains("head"), "{scheme}: {error}");
+            // Of a raw QUIC session the protocol library keeps the code alone.
+            let told = error.message.contains("*** is bad");
+            assert!(told || scheme != "https", "{scheme}: {error}");
+        }
     }
 }
 
