@@ -45,6 +45,27 @@ async fn sessions_over_the_limit_are_refused_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn of_many_that_come_at_once_no_more_than_the_limit_get_in() {
+    const LIMIT: usize = 4;
+    let mut config = RelayConfig::local();
+    config.limits.sessions_per_address = LIMIT;
+    let relay = std::sync::Arc::new(Relay::start(config).unwrap());
+    let mut dials = tokio::task::JoinSet::new();
+    for index in 0..24 {
+        let relay = relay.clone();
+        dials.spawn(async move {
+            dial(&relay, WIRES[index % 2], "/", Versions::all())
+                .await
+                .ok()
+        });
+    }
+    let inside: Vec<_> = dials.join_all().await.into_iter().flatten().collect();
+    assert_eq!(inside.len(), LIMIT);
+    let stats = relay.stats();
+    assert_eq!((stats.sessions_total, stats.refused_limit), (4, 20));
+}
+
+#[tokio::test]
 async fn a_session_with_too_many_broadcasts_is_closed_and_the_others_go_on() {
     let mut config = RelayConfig::local();
     config.limits.broadcasts_per_session = 3;

@@ -209,8 +209,9 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
         glib::ParamSpecUInt64::builder("cache-size")
             .nick("Cache size")
             .blurb(
-                "Payload held for late joiners over all broadcasts, in bytes. The newest group of each track is held \
-                 in any case. Changeable in NULL and READY",
+                "Payload held for late joiners over all broadcasts, in bytes: what the relay returns to. With the newest \
+                 group of each track, which is held in any case, it is twice that and at least 64 MiB more; who makes it \
+                 hold more is closed. Changeable in NULL and READY",
             )
             .default_value(cache.bytes)
             .mutable_ready()

@@ -6,7 +6,11 @@
 use std::{
     future::Future,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -37,6 +41,7 @@ pub const WIRES: [Wire; 2] = [Wire::WebTransport, Wire::Quic];
 
 /// A client session, what it hears and what it says.
 pub struct Peer {
+    frozen: Arc<AtomicBool>,
     pub moq: moq_net::Session,
     pub quic: quinn::Connection,
     /// What the relay announces ends up here, and what is published here goes to the relay.
@@ -121,8 +126,16 @@ pub async fn dial_at(
         client.connect(Instant::now(), Transport::new(session)),
     )
     .await?;
-    tokio::spawn(moq_net::time::run(driver));
+    let frozen = Arc::new(AtomicBool::new(false));
+    let (mut driver, is_frozen) = (Box::pin(moq_net::time::run(driver)), frozen.clone());
+    tokio::spawn(std::future::poll_fn(move |cx| {
+        if is_frozen.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        driver.as_mut().poll(cx)
+    }));
     Ok(Peer {
+        frozen,
         moq,
         quic,
         origin,
@@ -218,6 +231,11 @@ pub struct Published {
 }
 
 impl Peer {
+    /// Takes nothing from its streams any more; the QUIC connection lives on.
+    pub fn freeze(&self) {
+        self.frozen.store(true, Ordering::Relaxed);
+    }
+
     pub fn publish(&self, name: &str) -> Published {
         let broadcast = self.origin.create_broadcast(name).unwrap();
         let info = moq_net::track::Info::default()

@@ -62,10 +62,23 @@ impl RelayConfig {
 /// What is kept of tracks that nobody reads at the moment. The newest group of each track is always kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cache {
-    /// Over all broadcasts; a target that the relay returns to, not a bound for every instant.
+    /// Over all broadcasts; a target that the relay returns to. What holds at every instant is [`Cache::ceiling`].
     pub bytes: u64,
     /// Groups that were not touched for this long are dropped.
     pub age: Duration,
+}
+
+impl Cache {
+    /// What all that peers sent takes at most: the target, as much again, and at least 64 MiB on top, which is room for
+    /// two groups of the largest size.
+    pub fn ceiling(&self) -> u64 {
+        self.bytes.saturating_add(self.reserve().saturating_mul(2))
+    }
+
+    /// Above the target, the half of what is left to the ceiling.
+    pub(super) fn reserve(&self) -> u64 {
+        (self.bytes / 2).max(32 << 20)
+    }
 }
 
 impl Default for Cache {
@@ -93,6 +106,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// From there to the end of the MoQ setup.
     pub setup_timeout: Duration,
+    /// How long a subscriber has to take one object, from when it is sent; then the rest of its group is left out.
+    pub stall_timeout: Duration,
     /// HTTP connections at the same time, over all listeners; one more closes the oldest.
     pub http_connections: usize,
     /// The same for those from one IPv4 address or one IPv6 /64.
@@ -108,6 +123,7 @@ impl Default for Limits {
             tracks_per_session: 1000,
             handshake_timeout: Duration::from_secs(5),
             setup_timeout: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(30),
             http_connections: 64,
             http_connections_per_address: 16,
         }

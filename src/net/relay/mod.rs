@@ -7,6 +7,9 @@
 
 mod access;
 mod config;
+mod held;
+mod limits;
+mod metered;
 mod session;
 mod shared;
 mod stats;

@@ -16,6 +16,8 @@ use web_transport_quinn::{
 
 use super::{
     access::{Grant, scope_of},
+    held::Held,
+    metered::Metered,
     shared::{Shared, Slot},
     stats::SessionInfo,
 };
@@ -153,8 +155,9 @@ impl<T, E: Into<Refused>, F: Future<Output = Result<T, E>>> InTime<T> for F {
 struct Established {
     info: SessionInfo,
     moq: moq_net::Session,
-    driver: moq_net::Driver<Transport>,
+    driver: moq_net::Driver<Metered>,
     registry: stats::Registry,
+    held: Arc<Held>,
 }
 
 async fn setup(
@@ -175,9 +178,13 @@ async fn setup(
             (session, "quic", None, grant)
         };
 
-    let handshake = server
-        .accept_request(Instant::now(), Transport::new(transport))
-        .await?;
+    let held = Held::new(shared.gate.clone());
+    let transport = Metered::new(
+        Transport::new(transport),
+        held.clone(),
+        shared.limits.stall_timeout,
+    );
+    let handshake = server.accept_request(Instant::now(), transport).await?;
     // A WebTransport URL is what the peer dialled; the path inside SETUP is for transports without one.
     let Some(scope) = url_path.map_or_else(|| scope_of(handshake.path()), Some) else {
         handshake.close(moq_net::Error::Session(moq_net::SessionError::Unknown(
@@ -214,6 +221,7 @@ async fn setup(
         moq,
         driver,
         registry,
+        held,
     })
 }
 
@@ -296,8 +304,9 @@ impl Established {
             moq,
             driver,
             registry,
+            held,
         } = self;
-        shared.add_session(&info, moq.clone(), registry);
+        shared.add_session(&info, moq.clone(), registry, held);
         let driver = moq_net::time::run(driver);
         tokio::pin!(driver);
         let reason = tokio::select! {
