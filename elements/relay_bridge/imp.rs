@@ -293,5 +293,12 @@ fn emit(element: &super::RelayBridge, event: Event) {
         }
         Event::BroadcastAdded(name) => element.emit_by_name::<()>("broadcast-added", &[&name]),
         Event::BroadcastRemoved(name) => element.emit_by_name::<()>("broadcast-removed", &[&name]),
+        Event::CertificateChanged => element.notify("certificate-fingerprint"),
+        Event::CertificateKept(err) => gst::element_warning!(
+            element,
+            gst::ResourceError::Read,
+            ("The old certificate stays in use: {err}"),
+            ["cause {}", err.cause]
+        ),
     }
 }

@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::LazyLock, time::Duration};
 
 use gst::{glib, prelude::*};
 
+use crate::elements::connection::MoqCongestionControl;
 use crate::net::{
     error::{Cause, Error, Result},
     relay::{Cache, Limits, RelayConfig},
@@ -18,6 +19,7 @@ pub(super) struct Settings {
     private_key_file: Option<String>,
     public_publish: Option<String>,
     public_subscribe: Option<String>,
+    congestion_control: MoqCongestionControl,
     limits: Limits,
     cache: Cache,
 }
@@ -45,6 +47,7 @@ impl Settings {
         };
         config.public_publish = words(self.public_publish.as_deref());
         config.public_subscribe = words(self.public_subscribe.as_deref());
+        config.congestion_control = self.congestion_control.into();
         config.limits = self.limits;
         config.cache = self.cache;
         config.validate()?;
@@ -66,6 +69,7 @@ impl Settings {
             "private-key-file" => self.private_key_file = text(),
             "public-publish" => self.public_publish = text(),
             "public-subscribe" => self.public_subscribe = text(),
+            "congestion-control" => self.congestion_control = value.get().expect(CHECKED),
             "max-sessions" => self.limits.sessions = value.get::<u32>().expect(CHECKED) as usize,
             "max-sessions-per-address" => {
                 self.limits.sessions_per_address = value.get::<u32>().expect(CHECKED) as usize;
@@ -97,6 +101,7 @@ impl Settings {
             "private-key-file" => self.private_key_file.to_value(),
             "public-publish" => self.public_publish.to_value(),
             "public-subscribe" => self.public_subscribe.to_value(),
+            "congestion-control" => self.congestion_control.to_value(),
             "max-sessions" => count(self.limits.sessions),
             "max-sessions-per-address" => count(self.limits.sessions_per_address),
             "max-broadcasts-per-session" => count(self.limits.broadcasts_per_session as usize),
@@ -149,8 +154,8 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             "certificate-file",
             "Certificate file",
             "PEM file with the certificate chain, leaf first. NULL = a development certificate (ECDSA, 13 days, \
-             renewed while it runs) for all names and addresses of this machine. Needs private-key-file. Changeable in NULL \
-             and READY",
+             renewed while it runs) for all names and addresses of this machine. Needs private-key-file. Read again when \
+             the file changes. Changeable in NULL and READY",
         ),
         text(
             "private-key-file",
@@ -177,6 +182,11 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             "Broadcasts that peers on other machines may subscribe to: patterns as in public-publish. Empty = only \
              peers on this machine, which may subscribe to any. Changeable in NULL and READY",
         ),
+        glib::ParamSpecEnum::builder_with_default("congestion-control", MoqCongestionControl::default())
+            .nick("Congestion control")
+            .blurb("QUIC congestion controller for what is sent to each peer. Changeable in NULL and READY")
+            .mutable_ready()
+            .build(),
         count("max-sessions", "Maximum sessions", "Sessions at the same time; more are refused. Changeable in NULL and READY", limits.sessions as u32),
         count(
             "max-sessions-per-address",
@@ -263,6 +273,7 @@ fn count(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::config::CongestionControl;
 
     fn with(pairs: &[(&str, &str)]) -> Settings {
         let mut settings = Settings::default();
@@ -285,6 +296,22 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(config.public_publish, ["a/**", "b", "c"]);
+    }
+
+    #[test]
+    fn congestion_control_reaches_the_listener() {
+        let mut settings = with(&[("listen", "127.0.0.1:0")]);
+        let chosen = |settings: &Settings| settings.config().unwrap().unwrap().congestion_control;
+        assert_eq!(chosen(&settings), CongestionControl::Cubic);
+        settings.set("congestion-control", &MoqCongestionControl::Bbr.to_value());
+        assert_eq!(chosen(&settings), CongestionControl::Bbr);
+        assert_eq!(
+            settings
+                .get("congestion-control")
+                .get::<MoqCongestionControl>()
+                .unwrap(),
+            MoqCongestionControl::Bbr
+        );
     }
 
     #[test]

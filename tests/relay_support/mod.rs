@@ -6,6 +6,7 @@
 use std::{
     future::Future,
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -322,4 +323,37 @@ pub async fn request(
 
 pub fn local() -> Relay {
     Relay::start(RelayConfig::local()).unwrap()
+}
+
+/// A certificate for `localhost` and its key in files.
+pub struct CertificateFiles(tempfile::TempDir);
+
+impl CertificateFiles {
+    pub fn new() -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        files.replace();
+        files
+    }
+
+    /// The chain and the key.
+    pub fn paths(&self) -> (PathBuf, PathBuf) {
+        (
+            self.0.path().join("chain.pem"),
+            self.0.path().join("key.pem"),
+        )
+    }
+
+    /// Writes another pair.
+    pub fn replace(&self) {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (chain, key) = self.paths();
+        std::fs::write(chain, pair.cert.pem()).unwrap();
+        std::fs::write(key, pair.signing_key.serialize_pem()).unwrap();
+    }
+
+    /// Writes another certificate and leaves the key.
+    pub fn mismatch(&self) {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(self.paths().0, pair.cert.pem()).unwrap();
+    }
 }

@@ -295,7 +295,7 @@ impl Shared {
         self.counted_names.load(Ordering::Relaxed)
     }
 
-    fn tell(&self, event: Event) {
+    pub fn tell(&self, event: Event) {
         if self.events.try_send(event).is_err() {
             self.counters.events_lost.add_one();
         }

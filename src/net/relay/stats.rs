@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crate::net::error::Error;
+
 /// A session as the relay sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionInfo {
@@ -28,6 +30,10 @@ pub enum Event {
     SessionRemoved(SessionInfo, String),
     BroadcastAdded(String),
     BroadcastRemoved(String),
+    /// New connections get another certificate.
+    CertificateChanged,
+    /// The certificate cannot be replaced, and why; the old one stays in use.
+    CertificateKept(Error),
 }
 
 /// What a relay did since it started. Never decreases but for the gauges, which say so.
