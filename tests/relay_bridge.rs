@@ -105,6 +105,32 @@ fn it_plays_alone_in_a_pipeline_and_tells_where_it_listens() {
 }
 
 #[test]
+fn allowed_origins_are_taken_from_a_launch_line_and_bad_ones_fail_at_ready() {
+    init();
+    let line = "relay-bridge listen=127.0.0.1:0 allowed-origins=<\"https://a.example\",\"http://b.example:5173\">";
+    let element = gst::parse::launch(line).unwrap();
+    let origins = element.property::<gst::Array>("allowed-origins");
+    let origins: Vec<_> = origins
+        .iter()
+        .map(|origin| origin.get::<String>().unwrap())
+        .collect();
+    assert_eq!(origins, ["https://a.example", "http://b.example:5173"]);
+    element.set_state(gst::State::Ready).unwrap();
+    element.set_state(gst::State::Null).unwrap();
+
+    let element = bridge("127.0.0.1:0");
+    element.set_property("allowed-origins", gst::Array::new(["a.example/page"]));
+    let (pipeline, bus) = alone(&element);
+    assert!(pipeline.set_state(gst::State::Ready).is_err());
+    let errors = errors(&bus);
+    assert!(
+        errors.len() == 1 && errors[0].0.contains("allowed-origins: \"a.example/page\""),
+        "{errors:?}"
+    );
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
 fn certificate_files_that_change_are_notified_or_warned_about() {
     let files = CertificateFiles::new();
     let (chain, key) = files.paths();

@@ -265,7 +265,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 /// The strings of a GstArray; values of other types (a hash of digits alone from gst-launch) in their text form.
-fn strings(value: &glib::Value) -> Vec<String> {
+pub fn strings(value: &glib::Value) -> Vec<String> {
     let Ok(array) = value.get::<gst::ArrayRef>() else {
         return Vec::new();
     };

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::LazyLock, time::Duration};
 
 use gst::{glib, prelude::*};
 
-use crate::elements::connection::MoqCongestionControl;
+use crate::elements::connection::{MoqCongestionControl, strings};
 use crate::net::{
     error::{Cause, Error, Result},
     relay::{Cache, Limits, RelayConfig},
@@ -19,6 +19,7 @@ pub(super) struct Settings {
     private_key_file: Option<String>,
     public_publish: Option<String>,
     public_subscribe: Option<String>,
+    allowed_origins: Vec<String>,
     congestion_control: MoqCongestionControl,
     limits: Limits,
     cache: Cache,
@@ -47,6 +48,7 @@ impl Settings {
         };
         config.public_publish = words(self.public_publish.as_deref());
         config.public_subscribe = words(self.public_subscribe.as_deref());
+        config.allowed_origins = self.allowed_origins.clone();
         config.congestion_control = self.congestion_control.into();
         config.limits = self.limits;
         config.cache = self.cache;
@@ -69,6 +71,7 @@ impl Settings {
             "private-key-file" => self.private_key_file = text(),
             "public-publish" => self.public_publish = text(),
             "public-subscribe" => self.public_subscribe = text(),
+            "allowed-origins" => self.allowed_origins = strings(value),
             "congestion-control" => self.congestion_control = value.get().expect(CHECKED),
             "max-sessions" => self.limits.sessions = value.get::<u32>().expect(CHECKED) as usize,
             "max-sessions-per-address" => {
@@ -101,6 +104,9 @@ impl Settings {
             "private-key-file" => self.private_key_file.to_value(),
             "public-publish" => self.public_publish.to_value(),
             "public-subscribe" => self.public_subscribe.to_value(),
+            "allowed-origins" => {
+                gst::Array::new(self.allowed_origins.iter().map(String::as_str)).to_value()
+            }
             "congestion-control" => self.congestion_control.to_value(),
             "max-sessions" => count(self.limits.sessions),
             "max-sessions-per-address" => count(self.limits.sessions_per_address),
@@ -182,6 +188,17 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             "Broadcasts that peers on other machines may subscribe to: patterns as in public-publish. Empty = only \
              peers on this machine, which may subscribe to any. Changeable in NULL and READY",
         ),
+        gst::ParamSpecArray::builder("allowed-origins")
+            .nick("Allowed origins")
+            .blurb(
+                "Origins whose web pages may connect and fetch, such as <\"https://player.example.org\">, as if they were \
+                 programs on their browser's machine; pages of other sites are refused. * = every origin. Empty = pages of \
+                 this machine as such, and all others with what public-publish and public-subscribe allow. Changeable in NULL and \
+                 READY",
+            )
+            .element_spec(&glib::ParamSpecString::builder("origin").build())
+            .mutable_ready()
+            .build(),
         glib::ParamSpecEnum::builder_with_default("congestion-control", MoqCongestionControl::default())
             .nick("Congestion control")
             .blurb("QUIC congestion controller for what is sent to each peer. Changeable in NULL and READY")

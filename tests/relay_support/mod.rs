@@ -310,15 +310,44 @@ pub async fn get(relay: &Relay, path: &str) -> (String, String) {
 
 /// The head and the body of the answer.
 pub async fn request(
-    mut io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     path: &str,
 ) -> (String, String) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    exchange(io, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n")).await
+}
+
+/// The same for a request line and headers as they are.
+pub async fn ask(relay: &Relay, lines: &str) -> (String, String) {
+    let tcp = tokio::net::TcpStream::connect(relay.bound()[0]).await;
+    exchange(tcp.unwrap(), lines).await
+}
+
+async fn exchange(
+    mut io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    lines: &str,
+) -> (String, String) {
+    let request = format!("{lines}Connection: close\r\n\r\n");
     io.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     let _ = soon("the answer", io.read_to_string(&mut answer)).await;
     let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
     (head.to_owned(), body.to_owned())
+}
+
+/// Whether a page of this origin may connect with WebTransport.
+pub async fn admits_page(relay: &Relay, origin: &str) -> bool {
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let config = client_config(&["h3"], &relay.fingerprint());
+    let address = relay.bound()[0];
+    let connecting = endpoint.connect_with(config, address, "localhost");
+    let quic = soon("QUIC", connecting.unwrap()).await.unwrap();
+    let url: url::Url = format!("https://{address}/").parse().unwrap();
+    let request = ConnectRequest::new(url).with_header(
+        web_transport_quinn::http::header::ORIGIN,
+        web_transport_quinn::http::HeaderValue::from_str(origin).unwrap(),
+    );
+    let session = web_transport_quinn::Session::connect(quic, request);
+    soon("CONNECT", session).await.is_ok()
 }
 
 pub fn local() -> Relay {

@@ -16,6 +16,9 @@ pub struct RelayConfig {
     pub public_publish: Vec<String>,
     /// Patterns of the broadcasts that peers from other machines may subscribe to.
     pub public_subscribe: Vec<String>,
+    /// Origins whose pages may use the relay, beside those of this machine; `*` = all. Empty = all, but from other sites no
+    /// page counts as a peer of this machine.
+    pub allowed_origins: Vec<String>,
     /// Peers of this machine need no rule. Off where a proxy on this machine makes every peer look local.
     pub trust_loopback: bool,
     pub congestion_control: CongestionControl,
@@ -32,6 +35,7 @@ impl RelayConfig {
             certificate: None,
             public_publish: Vec::new(),
             public_subscribe: Vec::new(),
+            allowed_origins: Vec::new(),
             trust_loopback: true,
             congestion_control: CongestionControl::default(),
             idle_timeout: Duration::from_secs(10),

@@ -22,7 +22,7 @@ use super::{
     stats::SessionInfo,
 };
 use crate::{
-    http,
+    http::Site,
     net::transport::{Session as Transport, listen::ALPN_WEBTRANSPORT},
 };
 
@@ -173,7 +173,7 @@ async fn setup(
             (session, "webtransport", Some(path), grant)
         } else {
             // No browser speaks raw QUIC: there is no page behind it.
-            let grant = shared.access.grant(peer.ip(), true);
+            let grant = shared.access.grant(peer.ip(), Site::Peer);
             let session = web_transport_quinn::Session::raw(connection);
             (session, "quic", None, grant)
         };
@@ -232,9 +232,16 @@ async fn web_transport(
 ) -> Result<(web_transport_quinn::Session, String, Grant), Refused> {
     let peer = connection.remote_address();
     let request = Request::accept(connection).await?;
-    let grant = shared
-        .access
-        .grant(peer.ip(), http::is_local_site(&request.headers));
+    let authority = &request.url[url::Position::BeforeHost..url::Position::AfterPort];
+    let origins = &shared.access.origins;
+    let site = origins.site(peer.ip(), &request.headers, Some(authority), None);
+    if site == Site::Refused {
+        request.reject(StatusCode::FORBIDDEN).await?;
+        return Err(Refused::Access(
+            "the page's origin is not among allowed-origins",
+        ));
+    }
+    let grant = shared.access.grant(peer.ip(), site);
     let Some(scope) = scope_of(request.url.path()) else {
         request.reject(StatusCode::BAD_REQUEST).await?;
         return Err(Refused::Access("its path is malformed"));

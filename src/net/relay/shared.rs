@@ -307,8 +307,8 @@ impl http::Source for Shared {
         self.resolver.current().fingerprint()
     }
 
-    fn announced(&self, peer: IpAddr, site_is_local: bool, prefix: &str) -> Vec<String> {
-        let Grant { subscribe, .. } = self.access.grant(peer, site_is_local);
+    fn announced(&self, peer: IpAddr, site: http::Site, prefix: &str) -> Vec<String> {
+        let Grant { subscribe, .. } = self.access.grant(peer, site);
         let prefix = moq_net::Path::new(prefix);
         let below = |name: &String| {
             let name = moq_net::Path::new(name);
@@ -321,6 +321,10 @@ impl http::Source for Shared {
             .filter(|name| subscribe.matches(name))
             .filter_map(below)
             .collect()
+    }
+
+    fn allowed_origins(&self) -> &http::AllowedOrigins {
+        &self.access.origins
     }
 
     fn count(&self) {
