@@ -1,9 +1,14 @@
 //! The properties of relay-bridge: what each means, and what a relay is started with.
 
-use std::{path::PathBuf, sync::LazyLock, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::LazyLock,
+    time::Duration,
+};
 
 use gst::{glib, prelude::*};
 
+use super::web;
 use crate::elements::connection::{MoqCongestionControl, strings};
 use crate::net::{
     error::{Cause, Error, Result},
@@ -20,14 +25,16 @@ pub(super) struct Settings {
     public_publish: Option<String>,
     public_subscribe: Option<String>,
     allowed_origins: Vec<String>,
+    /// Empty = no page, which is not the same as unset.
+    web_root: Option<String>,
     congestion_control: MoqCongestionControl,
     limits: Limits,
     cache: Cache,
 }
 
 impl Settings {
-    /// The relay to start; `None` if there is nothing to listen on.
-    pub fn config(&self) -> Result<Option<RelayConfig>> {
+    /// The relay to start; `None` if there is nothing to listen on. `plugin` is the file that the plugin was loaded from.
+    pub fn config(&self, plugin: Option<&Path>) -> Result<Option<RelayConfig>> {
         let addresses = parse_addresses(self.listen.as_deref().unwrap_or_default())?;
         let mut config = RelayConfig::new(addresses);
         config.certificate = match (&self.certificate_file, &self.private_key_file) {
@@ -49,6 +56,11 @@ impl Settings {
         config.public_publish = words(self.public_publish.as_deref());
         config.public_subscribe = words(self.public_subscribe.as_deref());
         config.allowed_origins = self.allowed_origins.clone();
+        config.web_root = match self.web_root.as_deref() {
+            None => web::built_in(plugin),
+            Some("") => None,
+            Some(named) => Some(PathBuf::from(named)),
+        };
         config.congestion_control = self.congestion_control.into();
         config.limits = self.limits;
         config.cache = self.cache;
@@ -72,6 +84,7 @@ impl Settings {
             "public-publish" => self.public_publish = text(),
             "public-subscribe" => self.public_subscribe = text(),
             "allowed-origins" => self.allowed_origins = strings(value),
+            "web-root" => self.web_root = value.get().expect(CHECKED),
             "congestion-control" => self.congestion_control = value.get().expect(CHECKED),
             "max-sessions" => self.limits.sessions = value.get::<u32>().expect(CHECKED) as usize,
             "max-sessions-per-address" => {
@@ -107,6 +120,7 @@ impl Settings {
             "allowed-origins" => {
                 gst::Array::new(self.allowed_origins.iter().map(String::as_str)).to_value()
             }
+            "web-root" => self.web_root.to_value(),
             "congestion-control" => self.congestion_control.to_value(),
             "max-sessions" => count(self.limits.sessions),
             "max-sessions-per-address" => count(self.limits.sessions_per_address),
@@ -199,6 +213,14 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             .element_spec(&glib::ParamSpecString::builder("origin").build())
             .mutable_ready()
             .build(),
+        text(
+            "web-root",
+            "Web root",
+            "Directory of a web page that HTTP serves at /, beside /certificate.sha256, /announced and /metrics. NULL = the \
+             player page that is installed with the plugin (share/gst-plugin-moq/web below its prefix, or what the environment \
+             variable GST_MOQ_WEB_ROOT names), if there is one. Empty = none: / says in a few words what this is. Changeable in \
+             NULL and READY",
+        ),
         glib::ParamSpecEnum::builder_with_default("congestion-control", MoqCongestionControl::default())
             .nick("Congestion control")
             .blurb("QUIC congestion controller for what is sent to each peer. Changeable in NULL and READY")
@@ -302,23 +324,37 @@ mod tests {
 
     #[test]
     fn nothing_to_listen_on_is_no_error() {
-        assert_eq!(with(&[]).config(), Ok(None));
-        assert_eq!(with(&[("listen", " ")]).config(), Ok(None));
+        assert_eq!(with(&[]).config(None), Ok(None));
+        assert_eq!(with(&[("listen", " ")]).config(None), Ok(None));
     }
 
     #[test]
     fn patterns_are_separated_by_spaces_or_commas() {
         let config = with(&[("listen", ":0"), ("public-publish", "a/**, b  c")])
-            .config()
+            .config(None)
             .unwrap()
             .unwrap();
         assert_eq!(config.public_publish, ["a/**", "b", "c"]);
     }
 
     #[test]
+    fn an_empty_web_root_is_no_page_and_one_that_is_no_directory_is_an_error() {
+        let web_root =
+            |path: &str| with(&[("listen", "127.0.0.1:0"), ("web-root", path)]).config(None);
+        assert_eq!(web_root("").unwrap().unwrap().web_root, None);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let found = web_root(path).unwrap().unwrap().web_root;
+        assert_eq!(found.as_deref(), Some(folder.path()));
+        let err = web_root(&format!("{path}/absent")).unwrap_err();
+        assert!(err.message.starts_with("web-root: "), "{err}");
+    }
+
+    #[test]
     fn congestion_control_reaches_the_listener() {
         let mut settings = with(&[("listen", "127.0.0.1:0")]);
-        let chosen = |settings: &Settings| settings.config().unwrap().unwrap().congestion_control;
+        let chosen =
+            |settings: &Settings| settings.config(None).unwrap().unwrap().congestion_control;
         assert_eq!(chosen(&settings), CongestionControl::Cubic);
         settings.set("congestion-control", &MoqCongestionControl::Bbr.to_value());
         assert_eq!(chosen(&settings), CongestionControl::Bbr);
@@ -334,10 +370,12 @@ mod tests {
     #[test]
     fn a_certificate_without_its_key_says_which_property_is_missing() {
         let err = with(&[("listen", "127.0.0.1:0"), ("certificate-file", "x.pem")])
-            .config()
+            .config(None)
             .unwrap_err();
         assert!(err.message.contains("private-key-file"), "{err}");
-        let err = with(&[("private-key-file", "x.pem")]).config().unwrap_err();
+        let err = with(&[("private-key-file", "x.pem")])
+            .config(None)
+            .unwrap_err();
         assert!(err.message.contains("certificate-file"), "{err}");
     }
 }

@@ -1,10 +1,11 @@
-//! The relay's HTTP server: the certificate's fingerprint and the list of broadcasts.
+//! The relay's HTTP server: the certificate's fingerprint, the list of broadcasts, counters and a page.
 //!
 //! It knows neither sockets nor TLS: a connection is any byte stream that the relay accepted.
 
 mod origin;
+mod page;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -42,6 +43,9 @@ pub trait Source: Send + Sync + 'static {
     /// The broadcasts below a prefix that this peer may subscribe to, named relative to it.
     fn announced(&self, peer: IpAddr, site: Site, prefix: &str) -> Vec<String>;
 
+    /// The counters in the text format of Prometheus; `None` if this peer may not see them.
+    fn metrics(&self, peer: IpAddr, site: Site) -> Option<String>;
+
     /// Which pages may ask.
     fn allowed_origins(&self) -> &AllowedOrigins;
 
@@ -55,15 +59,22 @@ pub trait Source: Send + Sync + 'static {
 /// |---|---|
 /// | `/certificate.sha256` | the certificate's SHA-256, 64 lowercase hexadecimal digits |
 /// | `/announced`, `/announced/<prefix>` | the broadcasts, one on a line, relative to the prefix |
+/// | `/metrics` | counters |
+/// | anything else | a file below `web_root`; without one a few words at `/` |
 ///
 /// Bodies of requests are never read, so none can be too large.
-pub fn router(source: Arc<dyn Source>) -> Router {
-    Router::new()
+pub fn router(source: Arc<dyn Source>, web_root: Option<PathBuf>) -> Router {
+    let router = Router::new()
         .route("/certificate.sha256", get(certificate))
         .route("/announced", get(announced))
         .route("/announced/", get(announced))
         .route("/announced/{*prefix}", get(announced))
-        .fallback(not_found)
+        .route("/metrics", get(metrics));
+    let router = match web_root {
+        Some(root) => router.fallback_service(page::files(root)),
+        None => router.route("/", get(words)).fallback(not_found),
+    };
+    router
         .method_not_allowed_fallback(|| async {
             text(StatusCode::METHOD_NOT_ALLOWED, "Only GET is served here.\n")
         })
@@ -140,17 +151,46 @@ async fn announced(
     prefix: Option<Path<String>>,
 ) -> Response {
     let prefix = prefix.map(|Path(prefix)| prefix).unwrap_or_default();
-    let mut names = source.announced(peer, site, prefix.trim_matches('/'));
+    let names = listed(source.as_ref(), peer, site, prefix.trim_matches('/'));
+    text(StatusCode::OK, names.join("\n"))
+}
+
+async fn metrics(
+    State(source): State<Arc<dyn Source>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Extension(site): Extension<Site>,
+) -> Response {
+    let Some(counters) = source.metrics(peer, site) else {
+        let message = "Counters are for peers on this machine.\n";
+        return text(StatusCode::FORBIDDEN, message);
+    };
+    let mut response = text(StatusCode::OK, counters);
+    let version = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, version);
+    response
+}
+
+async fn words(
+    State(source): State<Arc<dyn Source>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Extension(site): Extension<Site>,
+) -> Response {
+    page::words(&listed(source.as_ref(), peer, site, ""))
+}
+
+/// The names that stand in an answer.
+fn listed(source: &dyn Source, peer: IpAddr, site: Site, prefix: &str) -> Vec<String> {
+    let mut names = source.announced(peer, site, prefix);
     // A line break within a name would list broadcasts that do not exist.
     names.retain(|name| !name.chars().any(char::is_control));
     names.truncate(MAX_LISTED);
-    text(StatusCode::OK, names.join("\n"))
+    names
 }
 
 async fn not_found() -> Response {
     text(
         StatusCode::NOT_FOUND,
-        "Not here. There is /certificate.sha256 and /announced.\n",
+        "Not here. There is /certificate.sha256, /announced and /metrics.\n",
     )
 }
 

@@ -51,6 +51,11 @@ impl Access {
         }
     }
 
+    /// Whether a peer needs no rule.
+    pub fn trusts(&self, peer: IpAddr, site: Site) -> bool {
+        self.trust_loopback && site == Site::Peer && is_loopback(peer)
+    }
+
     /// What a peer at this address may do. Tokens will widen it when the relay checks them.
     ///
     /// A browser on this machine speaks for whatever page is open in it, so it is local only if the page is.
@@ -61,7 +66,7 @@ impl Access {
                 subscribe: Patterns::new(),
             };
         }
-        if self.trust_loopback && site == Site::Peer && is_loopback(peer) {
+        if self.trusts(peer, site) {
             let all = Patterns::from(Pattern::all());
             return Grant {
                 publish: all.clone(),

@@ -3,7 +3,11 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::access::Access;
-use crate::net::{config::CongestionControl, error::Result, transport::certificate::Certificate};
+use crate::net::{
+    config::CongestionControl,
+    error::{Cause, Error, Result},
+    transport::certificate::Certificate,
+};
 
 /// The settings of a [`Relay`](super::Relay).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub struct RelayConfig {
     pub allowed_origins: Vec<String>,
     /// Peers of this machine need no rule. Off where a proxy on this machine makes every peer look local.
     pub trust_loopback: bool,
+    /// Directory of the page that HTTP serves beside its own answers; `None` = a few words at `/`.
+    pub web_root: Option<PathBuf>,
     pub congestion_control: CongestionControl,
     pub idle_timeout: Duration,
     pub keep_alive_interval: Duration,
@@ -37,6 +43,7 @@ impl RelayConfig {
             public_subscribe: Vec::new(),
             allowed_origins: Vec::new(),
             trust_loopback: true,
+            web_root: None,
             congestion_control: CongestionControl::default(),
             idle_timeout: Duration::from_secs(10),
             keep_alive_interval: Duration::from_secs(3),
@@ -53,6 +60,15 @@ impl RelayConfig {
         Access::new(self)?;
         if let Some((chain, key)) = &self.certificate {
             Certificate::from_files(chain, key)?;
+        }
+        if let Some(root) = self.web_root.as_deref().filter(|root| !root.is_dir()) {
+            return Err(Error::new(
+                Cause::Settings,
+                format!(
+                    "web-root: {} is no directory; name the one that index.html is in, or set it empty for no page",
+                    root.display()
+                ),
+            ));
         }
         Ok(())
     }

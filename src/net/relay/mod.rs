@@ -10,6 +10,7 @@ mod config;
 mod held;
 mod limits;
 mod metered;
+mod metrics;
 mod session;
 mod shared;
 mod stats;

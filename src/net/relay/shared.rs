@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -24,6 +25,7 @@ use super::{
     config::{Limits, RelayConfig},
     held::{Gate, Held},
     limits::{self, Live},
+    metrics,
     stats::{Counters, Event, Moved, PeerStats, SessionInfo, Stats},
     web::Places,
 };
@@ -50,6 +52,8 @@ pub(super) struct Shared {
     pub tasks: TaskTracker,
     pub handshakes: AtomicUsize,
     pub http: Places,
+    /// The page that is served over HTTP.
+    pub web_root: Option<PathBuf>,
     pub gate: Arc<Gate>,
     next_id: AtomicU64,
     sessions: Mutex<HashMap<u64, Session>>,
@@ -125,6 +129,7 @@ impl Shared {
             tasks: TaskTracker::new(),
             handshakes: AtomicUsize::new(0),
             http: Places::default(),
+            web_root: config.web_root,
             gate: Gate::new(pool, &config.cache),
             next_id: AtomicU64::new(1),
             sessions: Mutex::default(),
@@ -321,6 +326,12 @@ impl http::Source for Shared {
             .filter(|name| subscribe.matches(name))
             .filter_map(below)
             .collect()
+    }
+
+    fn metrics(&self, peer: IpAddr, site: http::Site) -> Option<String> {
+        self.access
+            .trusts(peer, site)
+            .then(|| metrics::text(&self.stats()))
     }
 
     fn allowed_origins(&self) -> &http::AllowedOrigins {
