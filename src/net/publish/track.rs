@@ -4,7 +4,8 @@ use bytes::Bytes;
 use moq_net::{Timestamp, group, track};
 use tokio::sync::watch;
 
-use crate::runtime;
+use super::delivery::{Delivery, Following};
+use crate::{net::session::Path, runtime};
 
 /// Bytes of one group that the protocol library keeps; one more aborts the group.
 pub(super) const MAX_GROUP_BYTES: u64 = group::MAX_CACHE_BYTES;
@@ -50,6 +51,7 @@ pub struct TrackWriter {
     group: Option<Open>,
     demand: watch::Receiver<bool>,
     written: Written,
+    following: Following,
 }
 
 struct Open {
@@ -59,13 +61,14 @@ struct Open {
 }
 
 impl TrackWriter {
-    pub(super) fn new(track: track::Producer) -> Self {
+    pub(super) fn new(track: track::Producer, path: Path) -> Self {
         let demand = watch_demand(track.demand());
         Self {
             track,
             group: None,
             demand,
             written: Written::default(),
+            following: Following::new(path),
         }
     }
 
@@ -82,6 +85,11 @@ impl TrackWriter {
         }
     }
 
+    /// What becomes of what is written.
+    pub fn delivery(&self) -> Delivery {
+        self.following.delivery()
+    }
+
     /// Ends the open group, if any, and starts the next one.
     ///
     /// # Errors
@@ -89,6 +97,7 @@ impl TrackWriter {
     pub fn start_group(&mut self) -> Result<(), WriteError> {
         self.finish_group();
         let producer = self.track.append_group().map_err(|_| WriteError::Ended)?;
+        self.following.open(&self.track, &producer);
         self.group = Some(Open {
             producer,
             frames: 0,
@@ -109,8 +118,8 @@ impl TrackWriter {
         if open.bytes + size > MAX_GROUP_BYTES {
             return Err(WriteError::GroupFull);
         }
-        let timestamp = Timestamp::from_micros(timestamp).map_err(|_| WriteError::Timestamp)?;
-        match open.producer.write_frame(timestamp, frame) {
+        let stamp = Timestamp::from_micros(timestamp).map_err(|_| WriteError::Timestamp)?;
+        match open.producer.write_frame(stamp, frame) {
             Ok(()) => {}
             Err(moq_net::Error::TimestampMismatch) => return Err(WriteError::Timestamp),
             // The library's own count of frames and bytes decides; it has given the group up by now.
@@ -129,6 +138,7 @@ impl TrackWriter {
         open.bytes += size;
         self.written.frames += 1;
         self.written.bytes += size;
+        self.following.write(&self.track, timestamp, size);
         Ok(())
     }
 
@@ -146,6 +156,7 @@ impl TrackWriter {
     /// Ends the open group, if any: subscribers need not wait for more of it.
     pub fn finish_group(&mut self) {
         if let Some(open) = self.group.take() {
+            self.following.finish();
             // Fails only when the library gave the group up already.
             let _ = open.producer.finish();
         }

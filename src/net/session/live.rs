@@ -36,11 +36,12 @@ pub async fn connect(
     deadline: Instant,
 ) -> Result<Live> {
     let Dialed {
-        session: transport,
+        session,
         address,
         versions,
     } = transport::dial(&shared.config, url, token, deadline).await?;
     let at = &address.display;
+    let transport = session.with_patience(shared.patience);
     let mut client = moq_net::Client::new().with_versions(versions);
     client = match shared.role {
         Role::Publisher => client.with_publisher(&shared.origin),

@@ -12,7 +12,7 @@ mod tests;
 mod watchdog;
 
 use std::{
-    sync::{Arc, mpsc as blocking},
+    sync::{Arc, Weak, mpsc as blocking},
     time::Duration,
 };
 
@@ -106,6 +106,18 @@ pub struct Connection {
     pub(in crate::net) origin: moq_net::origin::Producer,
 }
 
+/// What the path of a connection is like. It keeps nothing alive.
+#[derive(Clone, Default)]
+pub(in crate::net) struct Path(Weak<Shared>);
+
+impl Path {
+    /// The round trip, smoothed; `None` without a session.
+    pub fn rtt(&self) -> Option<Duration> {
+        let session = self.0.upgrade()?.session()?;
+        Some(session.quic().rtt())
+    }
+}
+
 /// What the handles of one connection share. The task holds none of it but `shared`.
 struct Guard {
     key: registry::Key,
@@ -139,6 +151,11 @@ impl Connection {
     /// The newest counters. Never blocks.
     pub fn stats(&self) -> Stats {
         self.guard.shared.stats()
+    }
+
+    /// A view of the path that keeps nothing alive.
+    pub(in crate::net) fn path(&self) -> Path {
+        Path(Arc::downgrade(&self.guard.shared))
     }
 
     /// The token for the next dial. A dial that waits for its turn is made at once.
