@@ -49,11 +49,6 @@ impl Broadcast {
         })
     }
 
-    /// The name.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
     /// Adds a track. Its name is free again once its writer was dropped.
     ///
     /// # Errors
@@ -93,11 +88,6 @@ impl Broadcast {
                     format!("“{}” cannot be announced: {err}", self.path),
                 )
             })
-    }
-
-    /// Takes the announcement back; tracks that are subscribed already go on.
-    pub fn unannounce(&self) {
-        self.producer.unannounce();
     }
 
     /// Ends the broadcast for good. Its tracks end as they were told to.

@@ -12,7 +12,7 @@ mod track;
 pub use broadcast::{Broadcast, CATALOG_PRIORITY};
 pub use delivery::Delivery;
 pub use drain::{drain, ends_told};
-pub use track::{Demand, TrackOptions, TrackWriter, WriteError, Written};
+pub use track::{Demand, TrackOptions, TrackWriter, WriteError};
 
 #[cfg(test)]
 mod tests;

@@ -76,8 +76,6 @@ fn frames_are_read_in_the_groups_they_were_written_to() {
         }
         assert_eq!(writer.group_frames(), 2);
     }
-    assert_eq!(writer.written().groups, 2);
-    assert_eq!(writer.written().frames, 4);
     writer.finish();
     drop(writer);
     within(async {
@@ -183,6 +181,6 @@ fn a_snapshot_is_a_group_of_one_frame() {
     let mut writer = broadcast.track("catalog.json", OPTIONS).expect("free");
     writer.write_snapshot(0, frame("{}")).expect("open");
     writer.write_snapshot(1, frame("{}")).expect("open");
-    assert_eq!(writer.written().groups, 2);
+    assert_eq!(writer.track_for_tests().latest(), Some(1));
     assert_eq!(writer.group_frames(), 0);
 }

@@ -36,21 +36,11 @@ pub enum WriteError {
     Ended,
 }
 
-/// What a track has carried so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Written {
-    pub groups: u64,
-    pub frames: u64,
-    /// Containers included.
-    pub bytes: u64,
-}
-
 /// Writes one track, one group at a time. Dropping it ends the open group and the track.
 pub struct TrackWriter {
     track: track::Producer,
     group: Option<Open>,
     demand: watch::Receiver<bool>,
-    written: Written,
     following: Following,
 }
 
@@ -67,7 +57,6 @@ impl TrackWriter {
             track,
             group: None,
             demand,
-            written: Written::default(),
             following: Following::new(path),
         }
     }
@@ -103,7 +92,6 @@ impl TrackWriter {
             frames: 0,
             bytes: 0,
         });
-        self.written.groups += 1;
         Ok(())
     }
 
@@ -136,8 +124,6 @@ impl TrackWriter {
         }
         open.frames += 1;
         open.bytes += size;
-        self.written.frames += 1;
-        self.written.bytes += size;
         self.following.write(&self.track, timestamp, size);
         Ok(())
     }
@@ -165,16 +151,6 @@ impl TrackWriter {
     /// Frames in the open group.
     pub fn group_frames(&self) -> u64 {
         self.group.as_ref().map_or(0, |open| open.frames)
-    }
-
-    /// Bytes in the open group.
-    pub fn group_bytes(&self) -> u64 {
-        self.group.as_ref().map_or(0, |open| open.bytes)
-    }
-
-    /// What was written since the track was created.
-    pub fn written(&self) -> Written {
-        self.written
     }
 
     /// Ends the track. Those who come later still read its end, as long as the writer lives. A relay may drop the tail of a
