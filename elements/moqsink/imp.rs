@@ -1,6 +1,7 @@
 //! The bin: properties, templates, states.
 //!
-//! Locks, in this order: streaming lock of a pad, `Feed` of a track, `Publication`. Everything here (`settings`, `pads`,
+//! Locks, in this order: streaming lock of a pad, `Feed` of a track, `Publication`. `Network` and `Counters` of a track are
+//! leaves. Everything here (`settings`, `pads`,
 //! `pump`, `held`) is a leaf: copied out of, never held while something is posted, notified, pushed, emitted, waited for or
 //! another lock is taken.
 

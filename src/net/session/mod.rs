@@ -35,7 +35,8 @@ pub enum Role {
 /// How much a publisher keeps for subscribers that fall behind or join late, per connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Retention {
-    /// A group that nobody reads or writes for this long is freed, except the newest of a track.
+    /// A group that nobody reads or writes for this long is freed, except the newest of a track; one that waits so long
+    /// for the network after its end is given up.
     pub age: Duration,
     /// Above this, the oldest groups go first.
     pub bytes: u64,
