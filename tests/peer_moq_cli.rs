@@ -15,7 +15,6 @@ use common::{
     interop::{Row, record},
     paths,
 };
-use gst::prelude::*;
 
 const PEER: &str = "moq CLI 0.14.10";
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gst::prelude::*;
+use gst::{glib, prelude::*};
 
 use super::status::{ConnectionStatus, MoqConnectionState};
 use crate::net::{
@@ -149,19 +149,10 @@ pub fn post_error(
     error: &Error,
     url: &str,
 ) {
-    let details = details(error, url);
-    let message = match stream_error(error.cause) {
-        Some(code) => gst::message::Error::builder(code, &error.message)
-            .src(element.as_ref())
-            .details(details)
-            .build(),
-        None => {
-            gst::message::Error::builder(resource_error(error.cause, direction), &error.message)
-                .src(element.as_ref())
-                .details(details)
-                .build()
-        }
-    };
+    let message = gst::message::Error::builder_from_error(coded(error, direction))
+        .src(element.as_ref())
+        .details(details(error, url))
+        .build();
     post(element.as_ref(), message);
 }
 
@@ -172,20 +163,19 @@ pub fn post_warning(
     error: &Error,
     url: &str,
 ) {
-    let details = details(error, url);
-    let message = match stream_error(error.cause) {
-        Some(code) => gst::message::Warning::builder(code, &error.message)
-            .src(element.as_ref())
-            .details(details)
-            .build(),
-        None => {
-            gst::message::Warning::builder(resource_error(error.cause, direction), &error.message)
-                .src(element.as_ref())
-                .details(details)
-                .build()
-        }
-    };
+    let message = gst::message::Warning::builder_from_error(coded(error, direction))
+        .src(element.as_ref())
+        .details(details(error, url))
+        .build();
     post(element.as_ref(), message);
+}
+
+/// The error with GStreamer's code for its cause.
+fn coded(error: &Error, direction: Direction) -> glib::Error {
+    match stream_error(error.cause) {
+        Some(code) => glib::Error::new(code, &error.message),
+        None => glib::Error::new(resource_error(error.cause, direction), &error.message),
+    }
 }
 
 fn details(error: &Error, url: &str) -> gst::Structure {
@@ -236,7 +226,7 @@ fn post(element: &gst::Element, message: gst::Message) {
 
 #[cfg(test)]
 mod tests {
-    use gst::{MessageView, glib};
+    use gst::MessageView;
 
     use super::*;
     use crate::net::session::SessionInfo;
@@ -354,7 +344,7 @@ mod tests {
 mod test_element {
     use std::sync::LazyLock;
 
-    use gst::{glib, subclass::prelude::*};
+    use gst::subclass::prelude::*;
 
     use super::*;
 

@@ -42,6 +42,8 @@ pub(super) struct Publication {
     generations: Mutex<Generations>,
     /// Counts the timers of announcements, so that one of a broadcast that is over does not announce the next.
     timers: AtomicU64,
+    /// Bytes that tracks offered to those who subscribe.
+    offered: AtomicU64,
 }
 
 /// A publication exists from READY→PAUSED to PAUSED→READY.
@@ -267,6 +269,19 @@ impl Publication {
             Life::Idle => None,
             Life::Running(running) => Some(running.connection.clone()),
         }
+    }
+
+    /// A frame was written to a track that somebody subscribes to.
+    pub fn offer(&self, bytes: u64) {
+        self.offered.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that were offered, and bytes that the connection sent.
+    pub fn traffic(&self) -> (u64, u64) {
+        let sent = self
+            .connection()
+            .map_or(0, |connection| connection.stats().bytes_sent);
+        (self.offered.load(Ordering::Relaxed), sent)
     }
 
     fn clock(&self) -> Option<Clock> {

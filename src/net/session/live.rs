@@ -33,11 +33,12 @@ pub struct Live {
 pub async fn connect(shared: &Shared, dial: Dial<'_>) -> Result<Live> {
     let Dial { url, deadline, .. } = dial;
     let Dialed {
-        session: transport,
+        session,
         address,
         versions,
     } = transport::dial(&shared.config, dial).await?;
     let at = &address.display;
+    let transport = session.with_patience(shared.patience);
     let mut client = moq_net::Client::new().with_versions(versions);
     client = match shared.role {
         Role::Publisher => client.with_publisher(&shared.origin),

@@ -12,7 +12,7 @@ mod tests;
 mod watchdog;
 
 use std::{
-    sync::{Arc, mpsc as blocking},
+    sync::{Arc, Weak, mpsc as blocking},
     time::Duration,
 };
 
@@ -35,7 +35,8 @@ pub enum Role {
 /// How much a publisher keeps for subscribers that fall behind or join late, per connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Retention {
-    /// A group that nobody reads or writes for this long is freed, except the newest of a track.
+    /// A group that nobody reads or writes for this long is freed, except the newest of a track; one that waits so long
+    /// for the network after its end is given up.
     pub age: Duration,
     /// Above this, the oldest groups go first.
     pub bytes: u64,
@@ -106,6 +107,18 @@ pub struct Connection {
     pub(in crate::net) origin: moq_net::origin::Producer,
 }
 
+/// What the path of a connection is like. It keeps nothing alive.
+#[derive(Clone, Default)]
+pub(in crate::net) struct Path(Weak<Shared>);
+
+impl Path {
+    /// The round trip, smoothed; `None` without a session.
+    pub fn rtt(&self) -> Option<Duration> {
+        let session = self.0.upgrade()?.session()?;
+        Some(session.quic().rtt())
+    }
+}
+
 /// What the handles of one connection share. The task holds none of it but `shared`.
 struct Guard {
     key: registry::Key,
@@ -139,6 +152,11 @@ impl Connection {
     /// The newest counters. Never blocks.
     pub fn stats(&self) -> Stats {
         self.guard.shared.stats()
+    }
+
+    /// A view of the path that keeps nothing alive.
+    pub(in crate::net) fn path(&self) -> Path {
+        Path(Arc::downgrade(&self.guard.shared))
     }
 
     /// The token for the next dial. A dial that waits for its turn is made at once.

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use moq_net::{cache, origin};
@@ -22,6 +23,8 @@ use crate::{
 pub struct Shared {
     pub config: Arc<ConnectConfig>,
     pub role: Role,
+    /// How long a group may wait for the network.
+    pub patience: Duration,
     pub origin: origin::Producer,
     pub state: watch::Sender<State>,
     token: Mutex<Option<Secret>>,
@@ -47,6 +50,7 @@ impl Shared {
         Arc::new(Self {
             config: key.config.clone(),
             role: key.role,
+            patience: key.retention.age,
             origin,
             state: watch::Sender::new(State::Connecting { last: None }),
             token: Mutex::new(key.config.auth_token.clone()),
@@ -72,6 +76,11 @@ impl Shared {
             add(&mut stats, session);
         }
         stats
+    }
+
+    /// The session that is up.
+    pub fn session(&self) -> Option<Session> {
+        self.counters.lock().current.clone()
     }
 
     /// A dial failed, or the relay said that it goes away.

@@ -1,12 +1,25 @@
 //! Lets a `web-transport-quinn` session (trait 0.5) carry `moq_net` (trait 0.4).
 //!
-//! Every method forwards; errors lose our secrets on the way. The traits differ in one thing: a stream's priority is `u8` on moq_net's side and `i32` on
-//! quinn's; both say that higher goes first.
+//! Every method forwards; errors lose our secrets on the way. The traits differ in one thing: a stream's priority is `u8` on
+//! moq_net's side and `i32` on quinn's; both say that higher goes first.
+//!
+//! One thing is added: a group that is written to the end but waits for the network for too long is given up. moq_net does
+//! that while it still has something to write; what it has handed over, quinn keeps until it is delivered, up to its
+//! send window of 10 MB, which is a minute on a slow path.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::{Buf, BufMut, Bytes};
-use moq_net::web_transport_trait::{self as inner, poll as to};
+use moq_net::{
+    StreamError,
+    web_transport_trait::{self as inner, poll as to},
+};
+use tokio::time::{Sleep, sleep};
 use web_transport_trait::poll as from;
 
 use super::secrets::Secrets;
@@ -16,6 +29,7 @@ use super::secrets::Secrets;
 pub struct Session {
     inner: web_transport_quinn::Session,
     secrets: Secrets,
+    patience: Option<Duration>,
 }
 
 impl Session {
@@ -24,12 +38,21 @@ impl Session {
         Self {
             inner: session,
             secrets: Secrets::default(),
+            patience: None,
         }
     }
 
     /// What the peer says loses these before anybody sees it.
     pub fn with_secrets(self, secrets: Secrets) -> Self {
         Self { secrets, ..self }
+    }
+
+    /// Gives groups up that are not delivered so long after their end, and a round trip.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self {
+            patience: Some(patience),
+            ..self
+        }
     }
 
     /// The QUIC connection underneath, for its statistics and to watch or close it.
@@ -47,6 +70,7 @@ impl Session {
         SendStream {
             inner,
             secrets: self.secrets.clone(),
+            patience: None,
         }
     }
 
@@ -66,6 +90,15 @@ impl Session {
 pub struct SendStream {
     inner: web_transport_quinn::SendStream,
     secrets: Secrets,
+    patience: Option<Patience>,
+}
+
+/// How long a stream that was written to its end may take to be delivered.
+struct Patience {
+    limit: Duration,
+    quic: quinn::Connection,
+    /// From the end of the stream on.
+    over: Option<Pin<Box<Sleep>>>,
 }
 
 /// An incoming stream of [`Session`].
@@ -90,6 +123,15 @@ impl TransportError {
                 .session_error()
                 .map(|(code, reason)| (code, secrets.scrub(&reason))),
             stream_error: err.stream_error(),
+        }
+    }
+
+    /// DELIVERY_TIMEOUT of draft-ietf-moq-transport, and of moq-lite too.
+    fn given_up() -> Self {
+        Self {
+            text: "not delivered in time".into(),
+            session_error: None,
+            stream_error: Some(StreamError::DeliveryTimeout.to_code()),
         }
     }
 }
@@ -142,7 +184,17 @@ impl to::Session for Session {
     fn poll_open_uni(&mut self, cx: &mut Context<'_>) -> Poll<Result<SendStream, TransportError>> {
         let opened = ready!(from::Session::poll_open_uni(&mut self.inner, cx));
         Poll::Ready(match opened {
-            Ok(send) => Ok(self.send(send)),
+            Ok(send) => {
+                let patience = self.patience.map(|limit| Patience {
+                    limit,
+                    quic: self.quic().clone(),
+                    over: None,
+                });
+                Ok(SendStream {
+                    patience,
+                    ..self.send(send)
+                })
+            }
             Err(err) => Err(self.error(&err)),
         })
     }
@@ -220,7 +272,12 @@ impl to::SendStream for SendStream {
 
     fn finish(&mut self) -> Result<(), TransportError> {
         from::SendStream::finish(&mut self.inner)
-            .map_err(|err| TransportError::new(&err, &self.secrets))
+            .map_err(|err| TransportError::new(&err, &self.secrets))?;
+        if let Some(patience) = &mut self.patience {
+            let limit = patience.limit + patience.quic.rtt();
+            patience.over = Some(Box::pin(sleep(limit)));
+        }
+        Ok(())
     }
 
     fn reset(&mut self, code: u32) {
@@ -228,8 +285,18 @@ impl to::SendStream for SendStream {
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        from::SendStream::poll_closed(&mut self.inner, cx)
-            .map_err(|err| TransportError::new(&err, &self.secrets))
+        if let Poll::Ready(closed) = from::SendStream::poll_closed(&mut self.inner, cx) {
+            return Poll::Ready(closed.map_err(|err| TransportError::new(&err, &self.secrets)));
+        }
+        if let Some(patience) = &mut self.patience
+            && let Some(over) = &mut patience.over
+        {
+            ready!(over.as_mut().poll(cx));
+            patience.over = None;
+            from::SendStream::reset(&mut self.inner, StreamError::DeliveryTimeout.to_code());
+            return Poll::Ready(Err(TransportError::given_up()));
+        }
+        Poll::Pending
     }
 }
 

@@ -1,5 +1,6 @@
 mod failures;
 mod server;
+mod slow;
 
 use std::net::UdpSocket;
 
