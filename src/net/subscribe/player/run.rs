@@ -42,6 +42,11 @@ const TAIL: Duration = Duration::from_millis(500);
 /// A catalog that does not come for so long is worth a word.
 const CATALOG_DUE: Duration = Duration::from_secs(5);
 
+/// How long after its end a track is looked at again, while the catalog lists it: between a half of the first and the last. A
+/// relay answers for a track that ended from what it remembers, until nobody asked for 30 s.
+const FIRST_LOOK: Duration = Duration::from_secs(70);
+const LAST_LOOK: Duration = Duration::from_secs(300);
+
 /// Why playing one announcement of a broadcast stopped.
 enum Outcome {
     Ended,
@@ -56,6 +61,9 @@ struct Wanted {
     /// When a subscription that broke is made again.
     again: Option<Instant>,
     retry: Backoff,
+    /// The publisher ended the track. It is looked at again from time to time, for it may begin anew.
+    ended: bool,
+    look: Backoff,
 }
 
 impl Wanted {
@@ -70,7 +78,22 @@ impl Wanted {
                 Duration::from_secs(5),
                 fastrand::Rng::new(),
             ),
+            ended: false,
+            look: Backoff::new(FIRST_LOOK, LAST_LOOK, fastrand::Rng::new()),
         }
+    }
+
+    /// The publisher ended the track, or it has still not begun again.
+    fn end(&mut self) {
+        self.reader = None;
+        self.ended = true;
+        self.again = Some(Instant::now() + self.look.next_delay());
+    }
+
+    /// Frames of a track that had ended came.
+    fn begin_again(&mut self) {
+        self.ended = false;
+        self.look.reset();
     }
 }
 
@@ -246,8 +269,11 @@ impl Run {
     /// Plays one announcement until it ends.
     async fn play(&mut self, broadcast: BroadcastReader) -> Outcome {
         self.arrivals = mpsc::channel(ARRIVALS);
-        self.engine.rejoin();
+        self.engine.change_publisher();
         self.catalog = None;
+        for wanted in self.wanted.values_mut() {
+            wanted.ended = false;
+        }
         let mut catalog = match self.follow_catalog(&broadcast).await {
             Ok(catalog) => Some(catalog),
             Err(outcome) => return outcome,
@@ -333,7 +359,7 @@ impl Run {
         let read: Vec<TrackId> = self
             .wanted
             .values()
-            .filter(|wanted| wanted.reader.is_some())
+            .filter(|wanted| wanted.reader.is_some() || wanted.ended)
             .map(|wanted| wanted.id)
             .collect();
         self.engine.ended(|id| read.contains(&id))
@@ -354,10 +380,20 @@ impl Run {
         while self.readers.try_join_next().is_some() {}
         let now = self.clock.now()?;
         let advanced = self.engine.advance(now);
+        self.tell_resumed();
         self.publish_stats();
         advanced.wake.map(|wake| {
             Instant::now() + Duration::from_nanos(u64::try_from(wake - now).unwrap_or(0))
         })
+    }
+
+    fn tell_resumed(&mut self) {
+        for id in self.engine.take_resumed() {
+            let name = self.wanted.iter().find(|(_, wanted)| wanted.id == id);
+            if let Some(track) = name.map(|(name, _)| name.clone()) {
+                self.tell(PlayerEvent::Resumed { track });
+            }
+        }
     }
 
     fn publish_stats(&mut self) {
@@ -429,13 +465,18 @@ impl Run {
     }
 
     fn take_catalog(&mut self, catalog: Arc<Catalog>, broadcast: &BroadcastReader) {
-        self.catalog = Some(catalog.clone());
+        let before = self.catalog.replace(catalog.clone());
         let names: Vec<_> = self.wanted.keys().cloned().collect();
         for name in names {
             // One that is not listed any more says by its own end whether that was meant.
             if let Some(rendition) = engine::rendition(&catalog, &name) {
-                if let Some(wanted) = self.wanted.get(&name) {
+                let listed = before.as_ref().and_then(|before| before.rendition(&name));
+                let is_news = listed.is_none_or(|listed| listed != *rendition);
+                if let Some(wanted) = self.wanted.get_mut(&name) {
                     self.engine.reconfigure(wanted.id, rendition);
+                    if wanted.ended && is_news {
+                        wanted.again = None;
+                    }
                 }
                 self.subscribe(&name, Some(broadcast));
             }
@@ -450,7 +491,8 @@ impl Run {
         else {
             return;
         };
-        if !self.playing || wanted.reader.is_some() {
+        let waits = wanted.ended && wanted.again.is_some();
+        if !self.playing || wanted.reader.is_some() || waits {
             return;
         }
         let Some(rendition) = engine::rendition(catalog, name) else {
@@ -473,6 +515,10 @@ impl Run {
         self.heard = Instant::now();
     }
 
+    fn wanted_by(&mut self, id: TrackId) -> Option<&mut Wanted> {
+        self.wanted.values_mut().find(|wanted| wanted.id == id)
+    }
+
     fn arrived(&mut self, id: TrackId, arrival: Arrival) {
         self.heard = Instant::now();
         if matches!(arrival, Arrival::Frame { .. }) {
@@ -480,7 +526,7 @@ impl Run {
         }
         match arrival {
             Arrival::GroupStarted { seq } => {
-                if let Some(wanted) = self.wanted.values_mut().find(|wanted| wanted.id == id) {
+                if let Some(wanted) = self.wanted_by(id) {
                     wanted.retry.reset();
                 }
                 self.engine.group_started(id, seq);
@@ -489,9 +535,21 @@ impl Run {
                 if let Err(err) = self.engine.frame(id, seq, payload, now) {
                     tracing::debug!(seq, %err, "malformed frame dropped");
                 }
+                let finished = self.engine.is_finished(id);
+                if let Some(wanted) = self.wanted_by(id)
+                    && wanted.ended
+                    && !finished
+                {
+                    wanted.begin_again();
+                }
             }
             Arrival::GroupEnded { seq, whole } => self.engine.group_ended(id, seq, whole),
-            Arrival::Finished => self.engine.track_finished(id),
+            Arrival::Finished => {
+                self.engine.track_finished(id);
+                if let Some(wanted) = self.wanted_by(id) {
+                    wanted.end();
+                }
+            }
             Arrival::Failed(err) => self.failed(id, err),
         }
     }
@@ -504,12 +562,13 @@ impl Run {
             return;
         };
         wanted.reader = None;
-        if self
+        let listed = self
             .catalog
             .as_ref()
-            .is_none_or(|catalog| catalog.rendition(name).is_none())
-        {
+            .is_some_and(|catalog| catalog.rendition(name).is_some());
+        if wanted.ended || !listed {
             // Taken out of the catalog: that is the end of it.
+            wanted.end();
             self.engine.track_finished(id);
             return;
         }
