@@ -279,6 +279,14 @@ impl Engine {
         }
     }
 
+    /// The group that playback is at, before which nothing is played any more; none for a track that has ended, which may
+    /// begin again with any number.
+    pub fn current_group(&self, id: TrackId) -> Option<u64> {
+        let track = self.tracks.get(&id).filter(|track| !track.finished)?;
+        let (group, _) = track.reorder.position()?;
+        Some(group)
+    }
+
     /// The publisher ended the track, and it has not begun again.
     pub fn is_finished(&self, id: TrackId) -> bool {
         self.tracks.get(&id).is_some_and(|track| track.finished)
@@ -373,6 +381,12 @@ impl Engine {
     fn drain_reorder(&mut self, id: TrackId, now: Nanos) -> Option<Nanos> {
         let timeline = &self.timeline;
         let track = self.tracks.get_mut(&id)?;
+        // Groups that playback has passed are read no further, and their ends not told.
+        if let Some((current, _)) = track.reorder.position()
+            && !track.finished
+        {
+            track.places.retain(|seq, _| *seq >= current);
+        }
         let allowance = self.latency - skip_margin(self.latency);
         let deadline_of = |media| {
             timeline

@@ -58,6 +58,8 @@ struct Wanted {
     id: TrackId,
     queue: Queue,
     reader: Option<AbortHandle>,
+    /// Groups before this one are not read any further.
+    floor: watch::Sender<u64>,
     /// When a subscription that broke is made again.
     again: Option<Instant>,
     retry: Backoff,
@@ -72,6 +74,7 @@ impl Wanted {
             id,
             queue,
             reader: None,
+            floor: watch::Sender::new(0),
             again: None,
             retry: Backoff::new(
                 Duration::from_millis(100),
@@ -381,6 +384,7 @@ impl Run {
         let now = self.clock.now()?;
         let advanced = self.engine.advance(now);
         self.tell_resumed();
+        self.give_up_groups();
         self.publish_stats();
         advanced.wake.map(|wake| {
             Instant::now() + Duration::from_nanos(u64::try_from(wake - now).unwrap_or(0))
@@ -393,6 +397,18 @@ impl Run {
             if let Some(track) = name.map(|(name, _)| name.clone()) {
                 self.tell(PlayerEvent::Resumed { track });
             }
+        }
+    }
+
+    /// What is behind playback need not be read any further.
+    fn give_up_groups(&mut self) {
+        for wanted in self.wanted.values() {
+            let floor = self.engine.current_group(wanted.id).unwrap_or(0);
+            wanted.floor.send_if_modified(|known| {
+                let rises = floor > *known;
+                *known = floor.max(*known);
+                rises
+            });
         }
     }
 
@@ -503,11 +519,13 @@ impl Run {
             self.engine
                 .add_track(wanted.id, rendition, wanted.queue.clone());
         }
+        wanted.floor = watch::Sender::new(0);
         let reading = Reading {
             id: wanted.id,
             name: name.to_owned(),
             priority,
             max_age: self.max_age.subscribe(),
+            floor: wanted.floor.subscribe(),
             clock: self.clock.clone(),
             arrivals: self.arrivals.0.clone(),
         };
