@@ -12,12 +12,14 @@
 //!
 //! When it stops it drops the pump, closes the connection and calls [`ConnectionStatus::reset`].
 
+mod progress;
 mod pump;
 mod report;
 mod settings;
 mod stats;
 mod status;
 
+pub use progress::Progress;
 pub use pump::{EventPump, EventSender, forward_states};
 pub use report::{Direction, Reporter, post_error, post_warning};
 pub use settings::{ConnectionSettings, MoqCongestionControl, MoqTransport, strings};

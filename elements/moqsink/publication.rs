@@ -4,7 +4,7 @@
 //! not block, never while anything of GStreamer is called.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -64,6 +64,8 @@ struct Running {
     written: Option<Catalog>,
     tracks: BTreeMap<TrackId, Entry>,
     names: u64,
+    /// Names that tracks of this broadcast have had.
+    used: BTreeSet<String>,
     /// The timer of [`WHOLE`] that is running.
     waiting: Option<u64>,
 }
@@ -103,6 +105,7 @@ impl Publication {
                 .map(|id| (id, Entry::default()))
                 .collect(),
             names: 0,
+            used: BTreeSet::new(),
             waiting: None,
         }));
         Ok(())
@@ -299,6 +302,7 @@ impl Running {
         self.catalog = catalog;
         self.written = None;
         self.waiting = None;
+        self.used.clear();
         for entry in self.tracks.values_mut() {
             *entry = Entry {
                 name: entry.name.take(),
@@ -308,21 +312,32 @@ impl Running {
         Ok(())
     }
 
-    /// The name that was asked for, that the track had, or the next free `{n}{suffix}`.
+    /// The name that was asked for, that the track had, or the next free `{n}{suffix}`. A name that has carried a track of this
+    /// broadcast before gets a number: its content has ended for relays and players, and they would ask for no other.
     fn name(&mut self, id: TrackId, name: Option<&str>, suffix: &str) -> String {
         if let Some(name) = name {
-            return name.to_owned();
+            let has = |(other, entry): (&TrackId, &Entry)| {
+                *other != id && !entry.ended && entry.name.as_deref() == Some(name)
+            };
+            if self.tracks.iter().any(has) {
+                // Refused when the track is made.
+                return name.to_owned();
+            }
+            let numbered = (2..).map(|n| format!("{name}.{n}"));
+            let mut names = std::iter::once(name.to_owned()).chain(numbered);
+            let free = names.find(|name| self.used.insert(name.clone()));
+            return free.unwrap_or_default();
         }
         if let Some(name) = self.tracks.get(&id).and_then(|entry| entry.name.clone())
             && name.ends_with(suffix)
+            && self.used.insert(name.clone())
         {
             return name;
         }
         loop {
             let name = format!("{}{suffix}", self.names);
             self.names += 1;
-            let taken = |entry: &Entry| entry.name.as_ref() == Some(&name);
-            if !self.tracks.values().any(taken) {
+            if self.used.insert(name.clone()) {
                 return name;
             }
         }
