@@ -25,8 +25,8 @@ use crate::{
     elements::{
         caps,
         connection::{
-            ConnectionStatus, Direction, EventPump, Reporter, forward_states, post_error,
-            post_warning,
+            ConnectionStatus, Direction, EventPump, Reporter, forward_states,
+            forward_token_requests, post_error, post_warning, request_token, token_signal,
         },
     },
     media::codec::Kind,
@@ -112,6 +112,12 @@ impl ObjectImpl for MoqSink {
 
     fn properties() -> &'static [glib::ParamSpec] {
         &PROPERTIES
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> =
+            LazyLock::new(|| vec![token_signal()]);
+        &SIGNALS
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
@@ -449,7 +455,8 @@ impl MoqSink {
                 .configure(settings.sync, settings.drain_timeout);
             entry.track.start(events.clone(), limits);
         }
-        forward_states(&connection, events, Event::Connection);
+        forward_states(&connection, events.clone(), Event::Connection);
+        forward_token_requests(&connection, events, Event::Token);
         Ok(())
     }
 
@@ -511,12 +518,27 @@ impl MoqSink {
             Event::Warning(error) => {
                 post_warning(&*obj, Direction::Write, &error, &self.url());
             }
+            Event::Token(url) => self.renew_token(&url),
             Event::Drained(id, epoch) => {
                 if let Some(entry) = self.entry(id) {
                     self.held.lock().entry(id).or_default().drained = Some(epoch);
                     self.tell_end(&entry.track);
                 }
             }
+        }
+    }
+
+    fn renew_token(&self, url: &str) {
+        let Some(token) = request_token(&*self.obj(), url) else {
+            return;
+        };
+        let connection = self.publication.connection();
+        self.settings
+            .lock()
+            .connection
+            .set_auth_token(token.clone());
+        if let Some(connection) = connection {
+            connection.set_token(Some(token));
         }
     }
 

@@ -20,7 +20,7 @@ use crate::{
         caps,
         connection::{
             ConnectionSettings, ConnectionStatus, Direction, EventPump, Reporter, forward_states,
-            post_error, post_warning,
+            forward_token_requests, post_error, post_warning, request_token, token_signal,
         },
     },
     media::codec::Kind,
@@ -88,6 +88,8 @@ impl Settings {
 /// What the element's event thread does.
 enum Event {
     Connection(State),
+    /// A token is wanted for this URL.
+    Token(String),
     Player(PlayerEvent),
     Select(Vec<String>),
 }
@@ -141,6 +143,12 @@ impl ObjectImpl for MoqSrc {
             specs
         });
         &PROPERTIES
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> =
+            LazyLock::new(|| vec![token_signal()]);
+        &SIGNALS
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
@@ -395,6 +403,7 @@ impl MoqSrc {
             "moqsrc-events",
             move |element: &super::MoqSrc, event| match event {
                 Event::Connection(state) => reporter.report(element, state),
+                Event::Token(url) => element.imp().renew_token(&url),
                 Event::Player(event) => element.imp().player_event(event),
                 Event::Select(ids) => element.imp().apply_selection(ids),
             },
@@ -419,6 +428,7 @@ impl MoqSrc {
         let player = Player::start(connection.clone(), config, clock.clone(), move |event| {
             slot.put(event);
         });
+        let requests = connection.clone();
         let session = Session::new(connection, player, source_id, settings.latency());
         let events = pump.sender();
         *self.running.lock() = Some(Running {
@@ -427,6 +437,7 @@ impl MoqSrc {
             pump: Arc::new(pump),
         });
         // Not before: what they tell is for the session that runs.
+        forward_token_requests(&requests, events.clone(), Event::Token);
         runtime::handle().spawn(async move {
             while let Some(batch) = letters.take().await {
                 for event in batch {
@@ -477,6 +488,14 @@ impl MoqSrc {
         if let Some(running) = running {
             running.session.connection.set_token(token);
         }
+    }
+
+    fn renew_token(&self, url: &str) {
+        let Some(token) = request_token(&*self.obj(), url) else {
+            return;
+        };
+        self.settings.lock().connection.set_auth_token(token);
+        self.apply_token("auth-token");
     }
 
     fn player_event(&self, event: PlayerEvent) {
