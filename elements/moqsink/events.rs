@@ -10,7 +10,7 @@ use super::{
     track::{Event, Track},
 };
 use crate::{
-    elements::connection::{Direction, Reporter, post_warning},
+    elements::connection::{Direction, Reporter, post_warning, request_token},
     net::session::State,
 };
 
@@ -83,12 +83,27 @@ impl MoqSink {
             Event::Warning(error) => {
                 post_warning(&*obj, Direction::Write, &error, &self.url());
             }
+            Event::Token(url) => self.renew_token(&url),
             Event::Drained(id, epoch) => {
                 if let Some(entry) = self.entry(id) {
                     self.held.lock().entry(id).or_default().drained = Some(epoch);
                     self.tell_end(&entry.track);
                 }
             }
+        }
+    }
+
+    fn renew_token(&self, url: &str) {
+        let Some(token) = request_token(&*self.obj(), url) else {
+            return;
+        };
+        let connection = self.publication.connection();
+        self.settings
+            .lock()
+            .connection
+            .set_auth_token(token.clone());
+        if let Some(connection) = connection {
+            connection.set_token(Some(token));
         }
     }
 

@@ -27,7 +27,7 @@ use crate::{
         caps,
         connection::{
             ConnectionStatus, Direction, EventPump, EventSender, Reporter, forward_states,
-            post_error, post_warning,
+            forward_token_requests, post_error, post_warning, token_signal,
         },
     },
     media::codec::Kind,
@@ -91,6 +91,12 @@ impl ObjectImpl for MoqSink {
 
     fn properties() -> &'static [glib::ParamSpec] {
         &PROPERTIES
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> =
+            LazyLock::new(|| vec![token_signal()]);
+        &SIGNALS
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
@@ -265,7 +271,8 @@ impl MoqSink {
                 .configure(settings.sync, settings.drain_timeout);
             entry.track.start(events.clone(), limits);
         }
-        forward_states(&connection, events, Event::Connection);
+        forward_states(&connection, events.clone(), Event::Connection);
+        forward_token_requests(&connection, events, Event::Token);
         Ok(())
     }
 

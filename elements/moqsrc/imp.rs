@@ -18,7 +18,10 @@ use super::{
     stats,
 };
 use crate::{
-    elements::{caps, connection::ConnectionStatus},
+    elements::{
+        caps,
+        connection::{ConnectionStatus, token_signal},
+    },
     media::codec::Kind,
     net::error::Cause,
 };
@@ -46,6 +49,12 @@ impl ObjectSubclass for MoqSrc {
 impl ObjectImpl for MoqSrc {
     fn properties() -> &'static [glib::ParamSpec] {
         settings::properties()
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> =
+            LazyLock::new(|| vec![token_signal()]);
+        &SIGNALS
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {

@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     elements::connection::{
-        Direction, EventPump, Progress, Reporter, forward_states, post_error, post_warning,
+        Direction, EventPump, Progress, Reporter, forward_states, forward_token_requests,
+        post_error, post_warning, request_token,
     },
     net::{
         error::{Cause, Error},
@@ -36,6 +37,8 @@ const WARN_AGAIN: Duration = Duration::from_secs(5);
 /// What the element's event thread does.
 pub(super) enum Event {
     Connection(State),
+    /// A token is wanted for this URL.
+    Token(String),
     Player(PlayerEvent),
     Select(Vec<String>),
 }
@@ -132,6 +135,7 @@ impl imp::MoqSrc {
             "moqsrc-events",
             move |element: &MoqSrc, event| match event {
                 Event::Connection(state) => reporter.report(element, state),
+                Event::Token(url) => element.imp().renew_token(&url),
                 Event::Player(event) => element.imp().player_event(&this, event),
                 Event::Select(ids) => element.imp().apply_selection(&this, ids),
             },
@@ -156,6 +160,7 @@ impl imp::MoqSrc {
         let player = Player::start(connection.clone(), config, clock.clone(), move |event| {
             slot.put(event);
         });
+        let requests = connection.clone();
         let session = Session::new(connection, player, source_id, settings.latency());
         let events = pump.sender();
         *self.running.lock() = Some(Running {
@@ -165,6 +170,7 @@ impl imp::MoqSrc {
             pump: Arc::new(pump),
         });
         // Not before: what they tell is for the session that runs.
+        forward_token_requests(&requests, events.clone(), Event::Token);
         runtime::handle().spawn(async move {
             while let Some(batch) = letters.take().await {
                 for event in batch {
@@ -222,6 +228,14 @@ impl imp::MoqSrc {
         if let Some(running) = running {
             running.session.connection.set_token(token);
         }
+    }
+
+    fn renew_token(&self, url: &str) {
+        let Some(token) = request_token(&*self.obj(), url) else {
+            return;
+        };
+        self.settings.lock().connection.set_auth_token(token);
+        self.apply_token("auth-token");
     }
 
     fn player_event(&self, search: &Arc<Progress>, event: PlayerEvent) {

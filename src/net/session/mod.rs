@@ -9,6 +9,7 @@ mod shared;
 mod task;
 #[cfg(test)]
 mod tests;
+mod token;
 mod watchdog;
 
 use std::{
@@ -162,6 +163,12 @@ impl Connection {
     /// The token for the next dial. A dial that waits for its turn is made at once.
     pub fn set_token(&self, token: Option<Secret>) {
         self.guard.shared.set_token(token);
+    }
+
+    /// The URL, without query, for which [`Self::set_token`] should be called with a new token, and word of every further
+    /// request: because a JWT is about to expire, or because the relay refused what it got.
+    pub fn token_requests(&self) -> watch::Receiver<Option<String>> {
+        self.guard.shared.tokens.requests()
     }
 
     /// Fails while a publisher's session is lost, with the cause: what was written does not get out.

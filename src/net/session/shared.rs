@@ -10,7 +10,7 @@ use moq_net::{cache, origin};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::{Retention, Role, State, Stats, live::Live, registry::Key};
+use super::{Retention, Role, State, Stats, live::Live, registry::Key, token::Tokens};
 use crate::{
     net::{
         config::{ConnectConfig, Secret},
@@ -27,7 +27,7 @@ pub struct Shared {
     pub patience: Duration,
     pub origin: origin::Producer,
     pub state: watch::Sender<State>,
-    token: Mutex<Option<Secret>>,
+    pub tokens: Tokens,
     /// Told when the token changes; the task alone waits for it.
     pub token_changed: Notify,
     counters: Mutex<Counters>,
@@ -53,20 +53,18 @@ impl Shared {
             patience: key.retention.age,
             origin,
             state: watch::Sender::new(State::Connecting { last: None }),
-            token: Mutex::new(key.config.auth_token.clone()),
+            tokens: Tokens::new(key.config.auth_token.clone()),
             token_changed: Notify::new(),
             counters: Mutex::default(),
         })
     }
 
-    pub fn token(&self) -> Option<Secret> {
-        self.token.lock().clone()
-    }
-
     pub fn set_token(&self, token: Option<Secret>) {
-        *self.token.lock() = token;
-        // Kept until the next pause: during a dial nobody waits.
-        self.token_changed.notify_one();
+        // The one that was just refused would be again.
+        if self.tokens.set(token) {
+            // Kept until the next pause: during a dial nobody waits.
+            self.token_changed.notify_one();
+        }
     }
 
     pub fn stats(&self) -> Stats {

@@ -62,13 +62,25 @@ pub fn spawn(shared: Arc<Shared>, commands: mpsc::Receiver<Command>) {
         established: false,
     };
     runtime::handle().spawn(async move {
-        let ended = tokio::spawn(task.run()).await;
+        let mut task = tokio::spawn(task.run());
+        let renewal = renew(&watched);
+        let ended = tokio::select! {
+            ended = &mut task => ended,
+            () = renewal => task.await,
+        };
         watched.closed();
         if ended.is_err_and(|err| err.is_panic()) {
             let message = "internal error in the connection task; please report it";
             watched.fail(Error::new(Cause::ConnectionLost, message));
         }
     });
+}
+
+/// Asks for another token in time, for as long as the connection is there.
+async fn renew(shared: &Shared) {
+    if let Some(url) = shared.config.urls.first() {
+        shared.tokens.renew(&transport::redact(url)).await;
+    }
 }
 
 struct Task {
@@ -172,6 +184,9 @@ impl Task {
             let going_away = live.moq.draining();
             tokio::select! {
                 error = live.closed() => {
+                    if error.cause == Cause::Auth {
+                        self.shared.tokens.refused(&live.info.url);
+                    }
                     return Served::Lost { error, lived: live.since.elapsed(), successor };
                 }
                 Some(goaway) = going_away.recv(), if !leaving => {
@@ -368,7 +383,7 @@ async fn round(
             shared.note(error);
         }
         let deadline = Instant::now() + config.connect_timeout;
-        let token = shared.token();
+        let token = shared.tokens.current();
         let dial = Dial {
             url,
             token: token.as_ref(),
@@ -378,7 +393,12 @@ async fn round(
         match live::connect(shared, dial).await {
             Ok(live) => return Ok(live),
             Err(error) if error.cause == Cause::Settings => return Err(error),
-            Err(error) => last = Some(error),
+            Err(error) => {
+                if error.cause == Cause::Auth {
+                    shared.tokens.refused(&transport::redact(url));
+                }
+                last = Some(error);
+            }
         }
     }
     Err(last.unwrap_or_else(|| Error::new(Cause::Settings, "no URL is set")))

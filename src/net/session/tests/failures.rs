@@ -320,6 +320,56 @@ async fn a_new_token_is_used_while_it_retries() {
     }
 }
 
+/// The next request for a token.
+async fn requested(requests: &mut watch::Receiver<Option<String>>) -> String {
+    let request = timeout(LIMIT, requests.wait_for(Option::is_some)).await;
+    request.expect("a request").unwrap().clone().unwrap()
+}
+
+/// Row 17.
+#[tokio::test]
+async fn a_token_is_asked_for_when_the_relay_refuses_the_one_there_is() {
+    for scheme in ["https", "moqt", "moql"] {
+        let server = Server::start(Refuse::Token("jwt=good"));
+        let config = ConnectConfig {
+            auth_token: Some(Secret("expired".into())),
+            ..config(&format!("{}?jwt=old", server.url(scheme)), pinned(&server))
+        };
+        let connection = open(config, Role::Publisher);
+        let url = requested(&mut connection.token_requests()).await;
+        assert_eq!(url, server.url(scheme));
+        connection.set_token(Some(Secret("good".into())));
+        connected(&connection).await;
+    }
+}
+
+/// Row 17: the session goes on, and the next dial has the new token.
+#[tokio::test]
+async fn a_token_is_asked_for_when_it_is_about_to_expire() {
+    let server = Server::start(Refuse::Nobody);
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let jwt = |begin: u64, end: u64| token::jwt(&format!(r#"{{"iat":{begin},"exp":{end}}}"#));
+    let config = ConnectConfig {
+        auth_token: Some(jwt(now - 3600, now + 3600)),
+        ..config(&server.url("moql"), pinned(&server))
+    };
+    let connection = open(config, Role::Subscriber);
+    connected(&connection).await;
+    let mut requests = connection.token_requests();
+    assert_eq!(*requests.borrow(), None);
+    connection.set_token(Some(jwt(now - 3600, now + 10)));
+    assert_eq!(requested(&mut requests).await, server.url("moql"));
+    connection.set_token(Some(jwt(now, now + 3600)));
+    assert_eq!(*requests.borrow_and_update(), None);
+    assert!(matches!(
+        *connection.state().borrow(),
+        State::Connected { generation: 1, .. }
+    ));
+}
+
 #[tokio::test]
 async fn no_common_version_is_a_version_failure() {
     let server = Server::start(Refuse::Nobody);
