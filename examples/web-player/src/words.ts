@@ -41,12 +41,16 @@ export const notARelay: Words = {
 	text: `${host} serves this page, but not /certificate.sha256. Open the page from relay-bridge itself.`,
 };
 
+// Browsers take localhost for ::1 and do not try 127.0.0.1 after that.
+const loopback =
+	hostname === "localhost" ? `The relay may listen on 127.0.0.1 only: open ${relayUrl.protocol}//127.0.0.1:${port}/. Otherwise either ` : "Either ";
+
 export const quicRefused: Words = {
-	title: "The relay refuses WebTransport",
+	title: "No WebTransport session comes up",
 	text:
-		`${host} answers over HTTP, but no WebTransport session comes up. Either UDP port ${port || "443"} does not get through, ` +
-		"or the relay turned this page away (max-sessions, or a page of another site), or its certificate is expired or not one " +
-		"that browsers accept for WebTransport. The page goes on trying.",
+		`${host} answers over HTTP. ${loopback}UDP port ${port || "443"} does not get through, or the relay turned this page away ` +
+		"(max-sessions, or a page of another site), or its certificate is expired or not one that browsers accept for " +
+		"WebTransport. The page goes on trying.",
 	busy: true,
 };
 
