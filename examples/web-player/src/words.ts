@@ -49,7 +49,7 @@ export const quicRefused: Words = {
 	title: "No WebTransport session comes up",
 	text:
 		`${host} answers over HTTP. ${loopback}UDP port ${port || "443"} does not get through, or the relay turned this page away ` +
-		"(max-sessions, or a page of another site), or its certificate is expired or not one that browsers accept for " +
+		"(max-sessions, allowed-origins), or its certificate is expired or not one that browsers accept for " +
 		"WebTransport. The page goes on trying.",
 	busy: true,
 };
