@@ -14,6 +14,12 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 # Where rustup puts cargo, for a shell that was opened before it was there.
 export PATH=$tools/bin:$PATH:$HOME/.cargo/bin
 
+# The player page is kept by what it is made from; what builds it, and drives a browser in the tests, is beside it.
+page_key=$(find examples/web-player -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -print0 |
+    LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-16)
+page=$cache/web/$page_key
+page_build=$cache/web-build
+
 say() { printf '%s: %s\n' "$me" "$*"; }
 
 # One line that says what is wrong and what to do.

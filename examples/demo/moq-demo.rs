@@ -46,6 +46,9 @@ struct Arguments {
     /// Port of the relay on 127.0.0.1; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 4443)]
     port: u16,
+    /// Folder of the player page, for the relay to serve
+    #[arg(long, value_name = "FOLDER")]
+    web_root: Option<PathBuf>,
     /// Where the last picture is saved when there is no display
     #[arg(long, value_name = "PNG", default_value = "moq-demo.png")]
     snapshot: PathBuf,
@@ -88,5 +91,6 @@ fn run(arguments: Arguments) -> Result<(), Problem> {
         None => Input::Test,
     };
     let seconds = arguments.seconds.map(|n| Duration::from_secs(n.into()));
-    Session::open(&input, arguments.port)?.run(seconds, &arguments.snapshot)
+    let web_root = arguments.web_root.as_deref();
+    Session::open(&input, arguments.port, web_root)?.run(seconds, &arguments.snapshot)
 }

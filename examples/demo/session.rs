@@ -44,10 +44,11 @@ pub struct Session {
 struct Relay {
     pipeline: gst::Pipeline,
     url: String,
+    serves_page: bool,
 }
 
 impl Relay {
-    fn start(port: u16) -> Result<Self, Problem> {
+    fn start(port: u16, web_root: Option<&Path>) -> Result<Self, Problem> {
         let bridge = gst::ElementFactory::make("relay-bridge")
             .property("listen", format!("127.0.0.1:{port}"))
             .build()
@@ -55,7 +56,14 @@ impl Relay {
         let mut relay = Self {
             pipeline: gst::Pipeline::with_name("relay"),
             url: String::new(),
+            serves_page: false,
         };
+        if let Some(folder) = web_root.and_then(Path::to_str)
+            && bridge.find_property("web-root").is_some()
+        {
+            bridge.set_property_from_str("web-root", folder);
+            relay.serves_page = true;
+        }
         relay.pipeline.add(&bridge).map_err(|err| err.to_string())?;
         set_state(&relay.pipeline, gst::State::Playing)
             .map_err(|problem| format!("{problem} (option --port)"))?;
@@ -80,8 +88,8 @@ impl Drop for Session {
 }
 
 impl Session {
-    pub fn open(input: &Input, port: u16) -> Result<Rc<Self>, Problem> {
-        let relay = Relay::start(port)?;
+    pub fn open(input: &Input, port: u16, web_root: Option<&Path>) -> Result<Rc<Self>, Problem> {
+        let relay = Relay::start(port, web_root)?;
         let probe = Probe::new();
         let display = Display::find();
         let player = Player::new(&relay.url, display, &probe)?;
@@ -108,6 +116,9 @@ impl Session {
     pub fn run(self: &Rc<Self>, limit: Option<Duration>, snapshot: &Path) -> Result<(), Problem> {
         let url = &self.relay.url;
         self.line(&format!("relay at {url}, broadcast {BROADCAST}"));
+        if self.relay.serves_page {
+            self.line(&format!("in a browser: {url}#{BROADCAST}"));
+        }
         publish::preroll(&self.publisher)?;
         let _watches = [
             self.watch(&self.publisher, Self::from_publisher)?,

@@ -1,0 +1,175 @@
+//! The player page (`examples/web-player`, made of @moq/watch 0.4.6) in Chromium, over our relay and fed by moqsink.
+//!
+//! `scripts/test` builds the page and names it, and what drives the browser, in MOQ_WEB_PAGE and MOQ_WEB_MODULES. What the browser
+//! does is in `tests/browser/`; each scenario says what has happened in lines of JSON.
+
+mod common;
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use gst::prelude::*;
+use serde_json::Value;
+
+use common::{Pipeline, init};
+
+const BROADCAST: &str = "studio/camera.hang";
+
+/// Chromium starts, and software decodes, while other tests have the processor.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: run scripts/test, which builds the page, or scripts/test --quick to do without")
+    })
+}
+
+/// A relay on a free port that serves the page at `/`, and its URL.
+struct Relay {
+    url: String,
+    serves_page: bool,
+    _pipeline: Pipeline,
+}
+
+impl Relay {
+    fn start() -> Self {
+        init();
+        let relay = gst::ElementFactory::make("relay-bridge")
+            .property("listen", "127.0.0.1:0")
+            .build()
+            .expect("an element");
+        let serves_page = relay.find_property("web-root").is_some();
+        if serves_page {
+            relay.set_property_from_str("web-root", &variable("MOQ_WEB_PAGE"));
+        }
+        let pipeline = Pipeline(gst::Pipeline::new());
+        pipeline.0.add(&relay).expect("added");
+        pipeline.set(gst::State::Playing);
+        let url = relay
+            .property::<Option<String>>("bound-url")
+            .expect("it listens");
+        Self {
+            url,
+            serves_page,
+            _pipeline: pipeline,
+        }
+    }
+
+    /// A live picture that changes with every frame, and a tone.
+    fn publish(&self) -> Pipeline {
+        Pipeline::play(&format!(
+            "moqsink name=sink url={} broadcast={BROADCAST} \
+             videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=180,framerate=30/1 ! timeoverlay ! \
+             x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! sink.video_0 \
+             audiotestsrc is-live=true wave=sine ! audio/x-raw,rate=48000,channels=2 ! opusenc ! sink.audio_0",
+            self.url
+        ))
+    }
+}
+
+/// A scenario of `tests/browser/`; it is killed when the test ends, and Chromium follows.
+struct Browser {
+    process: Child,
+    events: mpsc::Receiver<Value>,
+}
+
+impl Browser {
+    fn run(scenario: &str, relay: &Relay) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/browser")
+            .join(scenario);
+        let mut command = Command::new("node");
+        command
+            .arg(script)
+            .args([&relay.url, BROADCAST])
+            .env("MOQ_WEB_MODULES", variable("MOQ_WEB_MODULES"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        if relay.serves_page {
+            command.env_remove("MOQ_WEB_PAGE");
+        } else {
+            command.env("MOQ_WEB_PAGE", variable("MOQ_WEB_PAGE"));
+        }
+        let mut process = command.spawn().expect("Node.js runs");
+        let output = BufReader::new(process.stdout.take().expect("piped"));
+        let (tell, events) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let event = serde_json::from_str(&line).expect("a line of JSON");
+                if tell.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { process, events }
+    }
+
+    /// The next event, which is to be this one.
+    fn wait(&self, name: &str) -> Value {
+        let event = self
+            .events
+            .recv_timeout(LIMIT)
+            .unwrap_or_else(|err| panic!("waiting for '{name}': {err}"));
+        assert_eq!(event["event"], name, "{event:#}");
+        event
+    }
+
+    fn finish(mut self) {
+        assert!(self.process.wait().expect("it ended").success());
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn the_page_plays_picture_and_sound_and_follows_a_broadcast_that_ends_and_comes_back() {
+    let relay = Relay::start();
+    let publisher = relay.publish();
+    let browser = Browser::run("plays.mjs", &relay);
+
+    let playing = browser.wait("playing");
+    assert!(playing["frames"].as_u64() >= Some(60), "{playing:#}");
+    assert_eq!(playing["sound"], "running", "{playing:#}");
+    assert!(playing["peak"].as_f64() > Some(0.01), "{playing:#}");
+    let text = |key: &str| playing[key].as_str().unwrap_or_default();
+    assert!(text("picture").contains("H.264"), "{playing:#}");
+    assert!(text("size").contains("320 × 180"), "{playing:#}");
+    // Its clock is the publisher's, so this is what it took from capture to screen.
+    assert!(playing["latency"].as_u64() < Some(2000), "{playing:#}");
+
+    publisher.0.send_event(gst::event::Eos::new());
+    publisher.wait_eos();
+    drop(publisher);
+    browser.wait("ended");
+
+    let publisher = relay.publish();
+    let back = browser.wait("back");
+    assert_eq!(back["violations"], serde_json::json!([]), "{back:#}");
+    browser.finish();
+    drop(publisher);
+}
+
+#[test]
+fn the_page_says_in_words_why_it_cannot_play() {
+    let relay = Relay::start();
+    let _publisher = relay.publish();
+    let browser = Browser::run("words.mjs", &relay);
+    browser.wait("wrong-name");
+    browser.wait("another");
+    browser.wait("insecure");
+    browser.wait("no-webtransport");
+    let no_codec = browser.wait("no-codec");
+    let words = no_codec["words"].as_str().unwrap_or_default();
+    assert!(words.contains("avc"), "{no_codec:#}");
+    browser.finish();
+}
