@@ -275,8 +275,11 @@ fn publishing_heals_after(cut: Duration) {
         resumed <= HEALED,
         "played {resumed:?} after the path was back"
     );
+    // Latency within a tenth (T5). It is not within TOLERANCE_MS each time: what the publisher had kept comes in bursts, a round
+    // trip of its path apart, between which a player beside the relay may settle.
+    let tenth = (f64::from(view.latency_ms) + before) / 10.0;
     assert!(
-        (after - before).abs() <= TOLERANCE_MS,
+        (after - before).abs() <= tenth,
         "{before} ms, then {after} ms"
     );
 }

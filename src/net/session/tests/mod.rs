@@ -11,6 +11,7 @@ use self::server::{Identity, Refuse, Server};
 use super::*;
 use crate::net::{
     config::Tls,
+    publish::{Broadcast, TrackOptions, drain},
     transport::{parse_url, versions},
 };
 
@@ -459,7 +460,14 @@ async fn a_graceful_close_delivers_what_was_queued() {
         };
         let publisher = open(config(), Role::Publisher);
         let subscriber = open(config(), Role::Subscriber);
-        let (broadcast, track) = publish(&publisher, 0);
+        let broadcast = Broadcast::create(&publisher, "cam").unwrap();
+        let options = TrackOptions {
+            priority: 60,
+            max_age: Duration::from_secs(5),
+        };
+        let mut track = broadcast.track("video", options).unwrap();
+        track.write_snapshot(40_000, "frame".into()).unwrap();
+        broadcast.announce().unwrap();
         let remote = routed(&subscriber).await;
         let subscription = track::Subscription::default().with_max_age(Duration::from_secs(5));
         let mut subscribed = timeout(
@@ -476,19 +484,16 @@ async fn a_graceful_close_delivers_what_was_queued() {
             .unwrap();
         timeout(LIMIT, group.read_frame()).await.unwrap().unwrap();
         let payload = vec![7; 1 << 20];
-        let mut writer = track
-            .create_group(moq_net::group::Info::from(1u64))
+        track
+            .write_snapshot(80_000, payload.clone().into())
             .unwrap();
-        writer
-            .write_frame(Timestamp::from_millis(80).unwrap(), payload.clone())
-            .unwrap();
-        writer.finish().unwrap();
         let received = tokio::spawn(async move {
             let mut group = subscribed.recv_group().await.unwrap().unwrap();
             group.read_frame().await.unwrap().unwrap().payload
         });
-        // As the publisher does: the group first, the end of the track once it is out.
-        settle(&publisher).await;
+        // A relay cancels its subscription when the track ends: the group has to be out before.
+        drain(&publisher, &[track.demand()], LIMIT).await.unwrap();
+        track.finish();
         drop((broadcast, track));
         publisher.close(LIMIT).await.unwrap();
         let received = timeout(LIMIT, received)
@@ -496,19 +501,6 @@ async fn a_graceful_close_delivers_what_was_queued() {
             .expect("the frame arrives")
             .unwrap();
         assert_eq!(received.len(), payload.len(), "{version}");
-    }
-}
-
-/// Until the publisher's counters stand still.
-async fn settle(connection: &Connection) {
-    let mut sent = connection.stats().bytes_sent;
-    loop {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        let now = connection.stats().bytes_sent;
-        if now < sent + 1024 {
-            return;
-        }
-        sent = now;
     }
 }
 
