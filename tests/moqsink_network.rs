@@ -35,11 +35,11 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(path: PathSettings) -> Self {
+    fn new(path: PathSettings, properties: &str) -> Self {
         let relay = relay();
         let (proxy, url) = path_to(relay.bound()[0], path);
         let publisher = Pipeline::launch(&format!(
-            "moqsink name=sink url={url} broadcast={BROADCAST} video_0::track=video audio_0::track=audio \
+            "moqsink name=sink url={url} broadcast={BROADCAST} {properties} video_0::track=video audio_0::track=audio \
              {VIDEO} ! sink.video_0 {AUDIO} ! queue name=audio ! sink.audio_0"
         ));
         let qos = Arc::<Mutex<Vec<_>>>::default();
@@ -122,10 +122,11 @@ const NETWORK: [&str; 2] = ["expired", "evicted"];
 /// Row 14, on the publisher's side.
 #[test]
 fn a_network_of_half_the_rate_costs_video_groups_that_are_told_of_and_no_sound() {
-    let rig = Rig::new(PathSettings {
+    let path = PathSettings {
         rate: Rate::new(1_100_000),
         ..delay(10)
-    });
+    };
+    let rig = Rig::new(path, "");
     let congested = rig.wait_message("moq-congestion", |s| s.get("congested") == Ok(true));
     assert_eq!(congested.get::<&str>("pad"), Ok("video_0"));
     assert_eq!(congested.get::<&str>("track"), Ok("video"));
@@ -133,7 +134,6 @@ fn a_network_of_half_the_rate_costs_video_groups_that_are_told_of_and_no_sound()
         let dropped = rig.wait_message("moq-dropped", |s| {
             s.get::<&str>("reason") != Ok("no-key-frame")
         });
-        eprintln!("{dropped}");
         assert_eq!(dropped.get::<&str>("pad"), Ok("video_0"));
         assert_eq!(dropped.get::<&str>("reason"), Ok("expired"));
         let count = |name| dropped.get::<u64>(name).expect(name);
@@ -141,7 +141,6 @@ fn a_network_of_half_the_rate_costs_video_groups_that_are_told_of_and_no_sound()
     }
     rig.assert_sound_is_whole(400);
     let (video, audio) = (rig.track("video_0"), rig.track("audio_0"));
-    eprintln!("video {video}\naudio {audio}");
     assert!(sum(&video, "dropped-groups", &NETWORK) >= 5);
     assert!(sum(&video, "dropped-bytes", &NETWORK) > 200_000);
     assert_eq!(sum(&audio, "dropped-groups", &NETWORK), 0);
@@ -151,8 +150,7 @@ fn a_network_of_half_the_rate_costs_video_groups_that_are_told_of_and_no_sound()
     let waits = video.get::<u64>("pending-bytes").expect("bytes");
     assert!(waits < 1_000_000, "{waits} bytes wait");
     let qos = rig.qos.lock().clone();
-    eprintln!("{qos:?}");
-    assert!(qos.len() >= 5);
+    assert!(qos.len() >= 5, "{qos:?}");
     for (type_, proportion, diff) in &qos {
         assert_eq!(*type_, gst::QOSType::Overflow);
         assert!(*proportion <= 1.0 && *diff <= 0);
@@ -163,9 +161,30 @@ fn a_network_of_half_the_rate_costs_video_groups_that_are_told_of_and_no_sound()
     rig.wait_message("moq-congestion", |s| s.get("congested") == Ok(false));
 }
 
+/// Over moq-transport a relay may ask without a priority, and it does not say how old a group may be: the tracks share the
+/// path, and what waits is bounded by `retention`.
+#[test]
+fn over_moq_transport_losses_are_told_of_too() {
+    let path = PathSettings {
+        rate: Rate::new(1_100_000),
+        ..delay(10)
+    };
+    let rig = Rig::new(path, "protocol-versions=<moq-transport-18>");
+    for _ in 0..3 {
+        let dropped = rig.wait_message("moq-dropped", |s| s.get("pad") == Ok("video_0"));
+        assert_eq!(dropped.get::<&str>("reason"), Ok("expired"));
+    }
+    let video = rig.track("video_0");
+    let waits = video.get::<u64>("pending-bytes").expect("bytes");
+    assert!(waits < 1_000_000, "{waits} bytes wait");
+    rig.view.audio.wait_count(200);
+    let audio = rig.track("audio_0");
+    assert_eq!(sum(&audio, "dropped-groups", &NETWORK), 0, "{audio}");
+}
+
 #[test]
 fn on_a_path_that_keeps_up_nothing_is_lost_or_said() {
-    let rig = Rig::new(delay(20));
+    let rig = Rig::new(delay(20), "");
     rig.view.video.wait_count(240);
     rig.assert_sound_is_whole(350);
     for pad in ["video_0", "audio_0"] {

@@ -1,9 +1,8 @@
 //! The bin: properties, templates, states.
 //!
-//! Locks, in this order: streaming lock of a pad, `Feed` of a track, `Publication`. `Network` and `Counters` of a track are
-//! leaves. Everything here (`settings`, `pads`,
-//! `pump`, `held`) is a leaf: copied out of, never held while something is posted, notified, pushed, emitted, waited for or
-//! another lock is taken.
+//! Locks, in this order: streaming lock of a pad, `Feed` of a track, `Publication`. Those of a track's `Network` and
+//! `Counters` are leaves. Everything here (`settings`, `pads`, `pump`, `held`) is a leaf: copied out of, never held while
+//! something is posted, notified, pushed, emitted, waited for or another lock is taken.
 
 use std::{
     collections::BTreeMap,
