@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Unit<'a> {
     /// Presentation, running time in ns; negative before the segment.
     pub running: i64,
+    /// Running time of the pipeline, ns.
+    pub now: Option<i64>,
     pub delta: bool,
     pub discont: bool,
     pub parts: &'a [&'a [u8]],

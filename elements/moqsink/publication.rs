@@ -261,9 +261,15 @@ impl Publication {
         self.generations.lock().set_anchor(Anchor { key, wall });
     }
 
-    /// Media time for a frame of a track.
-    pub fn map(&self, position: &mut Position, running: i64, restart: bool) -> Mapped {
-        self.generations.lock().map(position, running, restart)
+    /// Media time for a frame of a track; see [`Generations::map`].
+    pub fn map(
+        &self,
+        position: &mut Position,
+        running: i64,
+        restart: bool,
+        now: Option<i64>,
+    ) -> Mapped {
+        self.generations.lock().map(position, running, restart, now)
     }
 
     /// The connection, while there is one.

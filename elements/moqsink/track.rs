@@ -114,6 +114,17 @@ struct Feed {
     position: Position,
     /// A segment began.
     restart: bool,
+    /// See [`Written::due`].
+    due: Option<i64>,
+}
+
+/// What the streaming thread has to know after a write.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// The network does not keep up.
+    pub overflow: Option<Overflow>,
+    /// The stream went back in time and runs by the clock now: nothing more of it before this running time, ns.
+    pub due: Option<i64>,
 }
 
 /// Where the data of a track stands.
@@ -266,13 +277,14 @@ impl Track {
         }
     }
 
-    /// Publishes one access unit, or drops it and counts why. Never waits for the network; says when that does not keep up.
+    /// Publishes one access unit, or drops it and counts why. Never waits for the network.
     ///
     /// # Errors
     /// A track that cannot be opened, which is a matter of settings.
-    pub fn write(self: &Arc<Self>, unit: &Unit<'_>) -> Result<Option<Overflow>, Error> {
+    pub fn write(self: &Arc<Self>, unit: &Unit<'_>) -> Result<Written, Error> {
         let mut feed = self.feed.lock();
         let done = self.write_locked(&mut feed, unit);
+        let due = feed.due.take();
         drop(feed);
         match done {
             Ok(()) => {}
@@ -286,7 +298,10 @@ impl Track {
             Err(Problem::Fatal(error)) => return Err(error),
         }
         self.tell_losses(false);
-        Ok(self.check_network())
+        Ok(Written {
+            overflow: self.check_network(),
+            due,
+        })
     }
 
     /// Counts a buffer that is no access unit to write.
@@ -332,7 +347,8 @@ impl Track {
         let restart = std::mem::take(&mut feed.restart);
         let mapped = self
             .publication
-            .map(&mut feed.position, unit.running, restart);
+            .map(&mut feed.position, unit.running, restart, unit.now);
+        feed.due = mapped.due;
         if mapped.jumped || unit.discont {
             feed.end_group();
         }

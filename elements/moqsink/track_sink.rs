@@ -148,6 +148,11 @@ impl MoqTrackSink {
         }
     }
 
+    fn now(&self) -> Option<i64> {
+        let now = self.obj().current_running_time()?;
+        i64::try_from(now.nseconds()).ok()
+    }
+
     /// Ties running time to the wall clock, again after every pause, seek and change of clock.
     fn anchor(&self, track: &Track) {
         let obj = self.obj();
@@ -198,17 +203,18 @@ impl MoqTrackSink {
         let parts: Vec<&[u8]> = maps.iter().map(|map| map.as_slice()).collect();
         let unit = Unit {
             running,
+            now: self.now(),
             delta: flags.contains(gst::BufferFlags::DELTA_UNIT),
             discont: flags.contains(gst::BufferFlags::DISCONT),
             parts: &parts,
         };
-        let overflow = track.write(&unit).map_err(|error| {
+        let written = track.write(&unit).map_err(|error| {
             self.fail(&error);
             gst::FlowError::Error
         })?;
         drop(parts);
         drop(maps);
-        if let Some(overflow) = overflow {
+        if let Some(overflow) = written.overflow {
             gst::debug!(
                 CAT,
                 imp = self,
@@ -216,7 +222,25 @@ impl MoqTrackSink {
             );
             network::send_overflow(self.obj().sink_pad(), running, overflow);
         }
+        if let Some(due) = written.due {
+            self.pace(due);
+        }
         Ok(())
+    }
+
+    /// Holds a stream that went back in time to the clock. Whoever paced it upstream (`identity sync=true`, a live source)
+    /// did so by the old time, which lies behind, and does not any more: a file in a loop would go out as fast as it is read.
+    fn pace(&self, due: i64) {
+        let Ok(due) = u64::try_from(due) else {
+            return;
+        };
+        if self.paced.load(Ordering::Relaxed) {
+            let obj = self.obj();
+            // The base class itself has nothing to wait for in the past; it only waits when it may.
+            obj.set_sync(true);
+            // Whatever ends the wait, a flush or a pause, ends it for the next buffer too.
+            let _ = obj.wait_clock(gst::ClockTime::from_nseconds(due));
+        }
     }
 
     fn is_video(&self, track: &Track) -> bool {

@@ -37,6 +37,9 @@ pub struct Mapped {
     pub time: i64,
     /// The mapping is another one than for the frame before.
     pub jumped: bool,
+    /// For a stream that began again in its own past (a file read in a loop): the running time, ns, of the pipeline at which
+    /// its media time has come.
+    pub due: Option<i64>,
 }
 
 /// The mapping of a broadcast that is published; see the module.
@@ -81,8 +84,15 @@ impl Generations {
     }
 
     /// Media time of a frame. `restart`: a segment began before it, so that it has to follow everything before; without,
-    /// it may stand back as far as pictures are reordered.
-    pub fn map(&mut self, position: &mut Position, running: i64, restart: bool) -> Mapped {
+    /// it may stand back as far as pictures are reordered. `now` is the running time of the pipeline: what begins again is not
+    /// put before it.
+    pub fn map(
+        &mut self,
+        position: &mut Position,
+        running: i64,
+        restart: bool,
+        now: Option<i64>,
+    ) -> Mapped {
         if self.offsets.is_empty() {
             self.offsets.push(0);
         }
@@ -104,7 +114,8 @@ impl Generations {
             time = running.saturating_add(self.offsets[last]);
         }
         if !fits(time) {
-            time = self.newest + STEP;
+            let now = now.map(|now| now.saturating_add(self.offsets[self.anchored]));
+            time = now.unwrap_or(0).max(self.newest + STEP);
             self.offsets.push(time.saturating_sub(running));
             generation = self.offsets.len() - 1;
         }
@@ -115,7 +126,9 @@ impl Generations {
             _ => time,
         });
         self.newest = self.newest.max(time);
-        Mapped { time, jumped }
+        let due =
+            (generation > self.anchored).then(|| time.saturating_sub(self.offsets[self.anchored]));
+        Mapped { time, jumped, due }
     }
 }
 
@@ -141,7 +154,7 @@ mod tests {
         generations.set_anchor(anchor(0, START));
         let mut track = Position::default();
         for n in 0..3 {
-            let mapped = generations.map(&mut track, n * 20 * MS, false);
+            let mapped = generations.map(&mut track, n * 20 * MS, false, None);
             assert_eq!((mapped.time, mapped.jumped), (n * 20 * MS, false));
         }
         assert_eq!(generations.wall(), Some(START));
@@ -154,12 +167,12 @@ mod tests {
         generations.set_anchor(anchor(0, START));
         let mut tracks = [Position::default(), Position::default()];
         for track in &mut tracks {
-            generations.map(track, 5 * SECOND, false);
+            generations.map(track, 5 * SECOND, false, None);
         }
         assert!(generations.needs_anchor((1, 10)));
         generations.set_anchor(anchor(10, START + 10 * SECOND));
         for track in &mut tracks {
-            let mapped = generations.map(track, 5 * SECOND + 20 * MS, false);
+            let mapped = generations.map(track, 5 * SECOND + 20 * MS, false, None);
             assert_eq!((mapped.time, mapped.jumped), (15 * SECOND + 20 * MS, true));
         }
         assert_eq!(generations.wall(), Some(START));
@@ -171,16 +184,16 @@ mod tests {
         let mut generations = Generations::default();
         generations.set_anchor(anchor(0, START));
         let (mut video, mut audio) = (Position::default(), Position::default());
-        generations.map(&mut video, 10 * SECOND, false);
-        generations.map(&mut audio, 10 * SECOND + 5 * MS, false);
-        let first = generations.map(&mut video, 2 * SECOND, true);
+        generations.map(&mut video, 10 * SECOND, false, None);
+        generations.map(&mut audio, 10 * SECOND + 5 * MS, false, None);
+        let first = generations.map(&mut video, 2 * SECOND, true, None);
         assert!(first.jumped && first.time > 10 * SECOND + 5 * MS);
         // The other track still has frames of before.
-        let old = generations.map(&mut audio, 10 * SECOND + 25 * MS, false);
+        let old = generations.map(&mut audio, 10 * SECOND + 25 * MS, false, None);
         assert_eq!((old.time, old.jumped), (10 * SECOND + 25 * MS, false));
-        let second = generations.map(&mut audio, 2 * SECOND + 10 * MS, true);
+        let second = generations.map(&mut audio, 2 * SECOND + 10 * MS, true, None);
         assert_eq!(second.time - first.time, 10 * MS);
-        let next = generations.map(&mut video, 2 * SECOND + 40 * MS, false);
+        let next = generations.map(&mut video, 2 * SECOND + 40 * MS, false, None);
         assert_eq!((next.time - first.time, next.jumped), (40 * MS, false));
     }
 
@@ -190,7 +203,7 @@ mod tests {
         generations.set_anchor(anchor(0, START));
         let mut track = Position::default();
         for pts in [0, 120, 40, 80, 240, 160] {
-            let mapped = generations.map(&mut track, pts * MS, false);
+            let mapped = generations.map(&mut track, pts * MS, false, None);
             assert_eq!((mapped.time, mapped.jumped), (pts * MS, false));
         }
     }
@@ -200,16 +213,33 @@ mod tests {
         let mut generations = Generations::default();
         generations.set_anchor(anchor(0, START));
         let mut track = Position::default();
-        generations.map(&mut track, 1000 * MS, false);
-        let mapped = generations.map(&mut track, 900 * MS, true);
+        generations.map(&mut track, 1000 * MS, false, None);
+        let mapped = generations.map(&mut track, 900 * MS, true, None);
         assert!(mapped.jumped && mapped.time > 1000 * MS);
+    }
+
+    #[test]
+    fn what_begins_again_is_due_when_its_media_time_has_come() {
+        let mut generations = Generations::default();
+        generations.set_anchor(anchor(0, START));
+        let mut track = Position::default();
+        let first = generations.map(&mut track, 10 * SECOND, false, Some(10 * SECOND));
+        assert_eq!(first.due, None);
+        let again = generations.map(&mut track, 0, true, Some(12 * SECOND));
+        assert_eq!((again.time, again.due), (12 * SECOND, Some(12 * SECOND)));
+        let next = generations.map(&mut track, 40 * MS, false, Some(12 * SECOND));
+        assert_eq!(next.due, Some(12 * SECOND + 40 * MS));
+        // A pause: running time 0 is another moment, and the generation is over.
+        generations.set_anchor(anchor(5, START + 20 * SECOND));
+        let resumed = generations.map(&mut track, 3 * SECOND, true, Some(3 * SECOND));
+        assert_eq!((resumed.time, resumed.due), (23 * SECOND, None));
     }
 
     #[test]
     fn without_a_clock_there_is_no_wall_time() {
         let mut generations = Generations::default();
         let mut track = Position::default();
-        assert_eq!(generations.map(&mut track, 7, false).time, 7);
+        assert_eq!(generations.map(&mut track, 7, false, None).time, 7);
         assert_eq!(generations.wall(), None);
     }
 
@@ -217,6 +247,6 @@ mod tests {
     fn negative_running_time_is_never_written() {
         let mut generations = Generations::default();
         let mut track = Position::default();
-        assert!(generations.map(&mut track, -5, false).time >= 0);
+        assert!(generations.map(&mut track, -5, false, None).time >= 0);
     }
 }
