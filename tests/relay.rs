@@ -299,17 +299,38 @@ async fn http_lists_what_is_announced() {
 }
 
 #[tokio::test]
-async fn with_a_certificate_file_http_is_https() {
-    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let (chain, key) = (
-        folder.path().join("chain.pem"),
-        folder.path().join("key.pem"),
-    );
-    std::fs::write(&chain, pair.cert.pem()).unwrap();
-    std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+async fn files_that_change_give_new_connections_their_certificate_and_old_ones_live_on() {
+    let files = CertificateFiles::new();
     let mut config = RelayConfig::local();
-    config.certificate = Some((chain, key));
+    config.certificate = Some(files.paths());
+    let relay = Relay::start(config).unwrap();
+    let first = relay.fingerprint();
+    let publisher = connect(&relay, Wire::Quic).await;
+    let published = publisher.publish("demo");
+    let old = connect(&relay, Wire::WebTransport).await;
+    let mut track = old.subscribe("demo").await;
+
+    files.replace();
+    wait_for("the new certificate", || relay.fingerprint() != first).await;
+    // Dialling accepts what the relay tells, and nothing else.
+    for wire in WIRES {
+        connect(&relay, wire).await;
+    }
+    let address = relay.bound()[0];
+    let stale = dial_at(address, &first, Wire::Quic, "/", Versions::all()).await;
+    assert!(stale.is_err(), "the old certificate is not presented");
+
+    let mut group = published.track.append_group().unwrap();
+    group.write_frame(timestamp(0, 0), payload(0, 0)).unwrap();
+    group.finish().unwrap();
+    assert_eq!(next_group(&mut track).await.1, [payload(0, 0)]);
+}
+
+#[tokio::test]
+async fn with_a_certificate_file_http_is_https() {
+    let files = CertificateFiles::new();
+    let mut config = RelayConfig::local();
+    config.certificate = Some(files.paths());
     let relay = Relay::start(config).unwrap();
     assert!(
         relay.url().starts_with("https://127.0.0.1:"),

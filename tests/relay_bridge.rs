@@ -10,7 +10,7 @@ use std::{
 };
 
 use gst::prelude::*;
-use relay_support::LIMIT;
+use relay_support::{CertificateFiles, LIMIT};
 
 fn init() {
     static ONCE: std::sync::Once = std::sync::Once::new();
@@ -102,6 +102,65 @@ fn it_plays_alone_in_a_pipeline_and_tells_where_it_listens() {
         (stats.name().as_str(), stats.n_fields()),
         ("application/x-relay-bridge-stats", 0)
     );
+}
+
+#[test]
+fn allowed_origins_are_taken_from_a_launch_line_and_bad_ones_fail_at_ready() {
+    init();
+    let line = "relay-bridge listen=127.0.0.1:0 allowed-origins=<\"https://a.example\",\"http://b.example:5173\">";
+    let element = gst::parse::launch(line).unwrap();
+    let origins = element.property::<gst::Array>("allowed-origins");
+    let origins: Vec<_> = origins
+        .iter()
+        .map(|origin| origin.get::<String>().unwrap())
+        .collect();
+    assert_eq!(origins, ["https://a.example", "http://b.example:5173"]);
+    element.set_state(gst::State::Ready).unwrap();
+    element.set_state(gst::State::Null).unwrap();
+
+    let element = bridge("127.0.0.1:0");
+    element.set_property("allowed-origins", gst::Array::new(["a.example/page"]));
+    let (pipeline, bus) = alone(&element);
+    assert!(pipeline.set_state(gst::State::Ready).is_err());
+    let errors = errors(&bus);
+    assert!(
+        errors.len() == 1 && errors[0].0.contains("allowed-origins: \"a.example/page\""),
+        "{errors:?}"
+    );
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn certificate_files_that_change_are_notified_or_warned_about() {
+    let files = CertificateFiles::new();
+    let (chain, key) = files.paths();
+    let element = bridge("127.0.0.1:0");
+    element.set_property("certificate-file", chain.to_str().unwrap());
+    element.set_property("private-key-file", key.to_str().unwrap());
+    let (pipeline, bus) = alone(&element);
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let first = fingerprint(&element);
+    let (sender, notified) = mpsc::channel();
+    element.connect_notify(Some("certificate-fingerprint"), move |element, _| {
+        let _ = sender.send(element.property::<Option<String>>("certificate-fingerprint"));
+    });
+
+    files.mismatch();
+    let limit = gst::ClockTime::from_seconds(10);
+    let message = bus
+        .timed_pop_filtered(limit, &[gst::MessageType::Warning])
+        .expect("a warning");
+    let gst::MessageView::Warning(warning) = message.view() else {
+        unreachable!()
+    };
+    let text = warning.error().to_string();
+    assert!(text.contains("key.pem"), "{text}");
+    assert_eq!(fingerprint(&element), first);
+
+    files.replace();
+    let second = notified.recv_timeout(LIMIT).expect("a notification");
+    assert_ne!(second, Some(first));
+    pipeline.set_state(gst::State::Null).unwrap();
 }
 
 #[test]

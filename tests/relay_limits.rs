@@ -45,6 +45,27 @@ async fn sessions_over_the_limit_are_refused_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn of_many_that_come_at_once_no_more_than_the_limit_get_in() {
+    const LIMIT: usize = 4;
+    let mut config = RelayConfig::local();
+    config.limits.sessions_per_address = LIMIT;
+    let relay = std::sync::Arc::new(Relay::start(config).unwrap());
+    let mut dials = tokio::task::JoinSet::new();
+    for index in 0..24 {
+        let relay = relay.clone();
+        dials.spawn(async move {
+            dial(&relay, WIRES[index % 2], "/", Versions::all())
+                .await
+                .ok()
+        });
+    }
+    let inside: Vec<_> = dials.join_all().await.into_iter().flatten().collect();
+    assert_eq!(inside.len(), LIMIT);
+    let stats = relay.stats();
+    assert_eq!((stats.sessions_total, stats.refused_limit), (4, 20));
+}
+
+#[tokio::test]
 async fn a_session_with_too_many_broadcasts_is_closed_and_the_others_go_on() {
     let mut config = RelayConfig::local();
     config.limits.broadcasts_per_session = 3;
@@ -310,51 +331,4 @@ async fn idle_http_connections_keep_nobody_out() {
     let mut end = [0];
     let closed = soon("the end of the oldest", idle[0].read(&mut end)).await;
     assert!(matches!(closed, Ok(0) | Err(_)));
-}
-
-#[tokio::test]
-async fn a_page_of_a_web_site_is_no_local_peer() {
-    let relay = local();
-    let publisher = connect(&relay, Wire::Quic).await;
-    let _published = publisher.publish("private");
-    wait_for("the announcement", || relay.announced() == ["private"]).await;
-    for (headers, expected) in [
-        ("Host: localhost", "private"),
-        (
-            "Host: localhost\r\nOrigin: http://localhost:8080",
-            "private",
-        ),
-        ("Host: localhost\r\nOrigin: https://example.org", ""),
-        ("Host: rebound.example.org", ""),
-    ] {
-        let mut tcp = tokio::net::TcpStream::connect(relay.bound()[0])
-            .await
-            .unwrap();
-        let request = format!("GET /announced HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n");
-        tcp.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        soon("the answer", tcp.read_to_string(&mut answer))
-            .await
-            .unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert_eq!(body, expected, "{headers}");
-    }
-
-    for (origin, allowed) in [
-        ("http://localhost:8080", true),
-        ("https://example.org", false),
-    ] {
-        let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        let config = client_config(&["h3"], &relay.fingerprint());
-        let address = relay.bound()[0];
-        let connecting = endpoint.connect_with(config, address, "localhost");
-        let quic = soon("QUIC", connecting.unwrap()).await.unwrap();
-        let url: url::Url = format!("https://{address}/").parse().unwrap();
-        let request = web_transport_quinn::proto::ConnectRequest::new(url).with_header(
-            web_transport_quinn::http::header::ORIGIN,
-            web_transport_quinn::http::HeaderValue::from_str(origin).unwrap(),
-        );
-        let session = web_transport_quinn::Session::connect(quic, request);
-        assert_eq!(soon("CONNECT", session).await.is_ok(), allowed, "{origin}");
-    }
 }

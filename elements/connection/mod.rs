@@ -20,7 +20,7 @@ mod status;
 
 pub use pump::{EventPump, EventSender, forward_states};
 pub use report::{Direction, Reporter, post_error, post_warning};
-pub use settings::{ConnectionSettings, MoqCongestionControl, MoqTransport};
+pub use settings::{ConnectionSettings, MoqCongestionControl, MoqTransport, strings};
 pub use stats::transport_stats;
 pub use status::{ConnectionStatus, MoqConnectionState};
 

@@ -38,6 +38,16 @@ pub enum MoqCongestionControl {
     Bbr,
 }
 
+impl From<MoqCongestionControl> for CongestionControl {
+    fn from(value: MoqCongestionControl) -> Self {
+        match value {
+            MoqCongestionControl::Cubic => Self::Cubic,
+            MoqCongestionControl::NewReno => Self::NewReno,
+            MoqCongestionControl::Bbr => Self::Bbr,
+        }
+    }
+}
+
 /// The values of the connection properties.
 #[derive(Clone)]
 pub struct ConnectionSettings {
@@ -231,11 +241,7 @@ impl ConnectionSettings {
                 MoqTransport::WebTransport => TransportKind::WebTransport,
                 MoqTransport::Quic => TransportKind::Quic,
             },
-            congestion_control: match self.congestion_control {
-                MoqCongestionControl::Cubic => CongestionControl::Cubic,
-                MoqCongestionControl::NewReno => CongestionControl::NewReno,
-                MoqCongestionControl::Bbr => CongestionControl::Bbr,
-            },
+            congestion_control: self.congestion_control.into(),
             idle_timeout: Duration::from_nanos(self.idle_timeout),
             keep_alive_interval: Duration::from_nanos(self.keep_alive_interval),
             connect_timeout: Duration::from_nanos(self.connect_timeout),
@@ -259,7 +265,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 /// The strings of a GstArray; values of other types (a hash of digits alone from gst-launch) in their text form.
-fn strings(value: &glib::Value) -> Vec<String> {
+pub fn strings(value: &glib::Value) -> Vec<String> {
     let Ok(array) = value.get::<gst::ArrayRef>() else {
         return Vec::new();
     };

@@ -18,7 +18,7 @@ use super::{
 use crate::elements::log::RELAY as CAT;
 use crate::net::{
     error::Error,
-    relay::{Event, Relay},
+    relay::{Event, Relay, RelayConfig},
 };
 
 /// PAUSED→READY takes no longer, whatever the peers do.
@@ -188,19 +188,20 @@ impl RelayBridge {
     }
 
     fn validate(&self) -> Result<(), gst::StateChangeError> {
+        self.config().map(|_| ())
+    }
+
+    fn config(&self) -> Result<Option<RelayConfig>, gst::StateChangeError> {
         let settings = self.settings.lock().clone();
+        let factory = self.obj().factory();
+        let plugin = factory.and_then(|factory| factory.plugin()?.filename());
         settings
-            .config()
-            .map(|_| ())
+            .config(plugin.as_deref())
             .map_err(|err| self.fail(gst::ResourceError::Settings, &err))
     }
 
     fn start(&self) -> Result<(), gst::StateChangeError> {
-        let settings = self.settings.lock().clone();
-        let config = settings
-            .config()
-            .map_err(|err| self.fail(gst::ResourceError::Settings, &err))?;
-        let Some(config) = config else {
+        let Some(config) = self.config()? else {
             gst::element_imp_warning!(
                 self,
                 gst::ResourceError::Settings,
@@ -293,5 +294,12 @@ fn emit(element: &super::RelayBridge, event: Event) {
         }
         Event::BroadcastAdded(name) => element.emit_by_name::<()>("broadcast-added", &[&name]),
         Event::BroadcastRemoved(name) => element.emit_by_name::<()>("broadcast-removed", &[&name]),
+        Event::CertificateChanged => element.notify("certificate-fingerprint"),
+        Event::CertificateKept(err) => gst::element_warning!(
+            element,
+            gst::ResourceError::Read,
+            ("The old certificate stays in use: {err}"),
+            ["cause {}", err.cause]
+        ),
     }
 }

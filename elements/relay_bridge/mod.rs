@@ -28,6 +28,7 @@
 mod imp;
 mod settings;
 mod structures;
+mod web;
 
 use gst::{glib, prelude::*};
 

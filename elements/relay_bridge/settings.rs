@@ -1,9 +1,15 @@
 //! The properties of relay-bridge: what each means, and what a relay is started with.
 
-use std::{path::PathBuf, sync::LazyLock, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::LazyLock,
+    time::Duration,
+};
 
 use gst::{glib, prelude::*};
 
+use super::web;
+use crate::elements::connection::{MoqCongestionControl, strings};
 use crate::net::{
     error::{Cause, Error, Result},
     relay::{Cache, Limits, RelayConfig},
@@ -18,13 +24,17 @@ pub(super) struct Settings {
     private_key_file: Option<String>,
     public_publish: Option<String>,
     public_subscribe: Option<String>,
+    allowed_origins: Vec<String>,
+    /// Empty = no page, which is not the same as unset.
+    web_root: Option<String>,
+    congestion_control: MoqCongestionControl,
     limits: Limits,
     cache: Cache,
 }
 
 impl Settings {
-    /// The relay to start; `None` if there is nothing to listen on.
-    pub fn config(&self) -> Result<Option<RelayConfig>> {
+    /// The relay to start; `None` if there is nothing to listen on. `plugin` is the file that the plugin was loaded from.
+    pub fn config(&self, plugin: Option<&Path>) -> Result<Option<RelayConfig>> {
         let addresses = parse_addresses(self.listen.as_deref().unwrap_or_default())?;
         let mut config = RelayConfig::new(addresses);
         config.certificate = match (&self.certificate_file, &self.private_key_file) {
@@ -45,6 +55,13 @@ impl Settings {
         };
         config.public_publish = words(self.public_publish.as_deref());
         config.public_subscribe = words(self.public_subscribe.as_deref());
+        config.allowed_origins = self.allowed_origins.clone();
+        config.web_root = match self.web_root.as_deref() {
+            None => web::built_in(plugin),
+            Some("") => None,
+            Some(named) => Some(PathBuf::from(named)),
+        };
+        config.congestion_control = self.congestion_control.into();
         config.limits = self.limits;
         config.cache = self.cache;
         config.validate()?;
@@ -66,6 +83,9 @@ impl Settings {
             "private-key-file" => self.private_key_file = text(),
             "public-publish" => self.public_publish = text(),
             "public-subscribe" => self.public_subscribe = text(),
+            "allowed-origins" => self.allowed_origins = strings(value),
+            "web-root" => self.web_root = value.get().expect(CHECKED),
+            "congestion-control" => self.congestion_control = value.get().expect(CHECKED),
             "max-sessions" => self.limits.sessions = value.get::<u32>().expect(CHECKED) as usize,
             "max-sessions-per-address" => {
                 self.limits.sessions_per_address = value.get::<u32>().expect(CHECKED) as usize;
@@ -97,6 +117,11 @@ impl Settings {
             "private-key-file" => self.private_key_file.to_value(),
             "public-publish" => self.public_publish.to_value(),
             "public-subscribe" => self.public_subscribe.to_value(),
+            "allowed-origins" => {
+                gst::Array::new(self.allowed_origins.iter().map(String::as_str)).to_value()
+            }
+            "web-root" => self.web_root.to_value(),
+            "congestion-control" => self.congestion_control.to_value(),
             "max-sessions" => count(self.limits.sessions),
             "max-sessions-per-address" => count(self.limits.sessions_per_address),
             "max-broadcasts-per-session" => count(self.limits.broadcasts_per_session as usize),
@@ -149,8 +174,8 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             "certificate-file",
             "Certificate file",
             "PEM file with the certificate chain, leaf first. NULL = a development certificate (ECDSA, 13 days, \
-             renewed while it runs) for all names and addresses of this machine. Needs private-key-file. Changeable in NULL \
-             and READY",
+             renewed while it runs) for all names and addresses of this machine. Needs private-key-file. Read again when \
+             the file changes. Changeable in NULL and READY",
         ),
         text(
             "private-key-file",
@@ -177,6 +202,30 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             "Broadcasts that peers on other machines may subscribe to: patterns as in public-publish. Empty = only \
              peers on this machine, which may subscribe to any. Changeable in NULL and READY",
         ),
+        gst::ParamSpecArray::builder("allowed-origins")
+            .nick("Allowed origins")
+            .blurb(
+                "Origins whose web pages may connect and fetch, such as <\"https://player.example.org\">, as if they were \
+                 programs on their browser's machine; pages of other sites are refused. * = every origin. Empty = pages of \
+                 this machine as such, and all others with what public-publish and public-subscribe allow. Changeable in NULL and \
+                 READY",
+            )
+            .element_spec(&glib::ParamSpecString::builder("origin").build())
+            .mutable_ready()
+            .build(),
+        text(
+            "web-root",
+            "Web root",
+            "Directory of a web page that HTTP serves at /, beside /certificate.sha256, /announced and /metrics. NULL = the \
+             player page that is installed with the plugin (share/gst-plugin-moq/web below its prefix, or what the environment \
+             variable GST_MOQ_WEB_ROOT names), if there is one. Empty = none: / says in a few words what this is. Changeable in \
+             NULL and READY",
+        ),
+        glib::ParamSpecEnum::builder_with_default("congestion-control", MoqCongestionControl::default())
+            .nick("Congestion control")
+            .blurb("QUIC congestion controller for what is sent to each peer. Changeable in NULL and READY")
+            .mutable_ready()
+            .build(),
         count("max-sessions", "Maximum sessions", "Sessions at the same time; more are refused. Changeable in NULL and READY", limits.sessions as u32),
         count(
             "max-sessions-per-address",
@@ -209,8 +258,9 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
         glib::ParamSpecUInt64::builder("cache-size")
             .nick("Cache size")
             .blurb(
-                "Payload held for late joiners over all broadcasts, in bytes. The newest group of each track is held \
-                 in any case. Changeable in NULL and READY",
+                "Payload held for late joiners over all broadcasts, in bytes: what the relay returns to. With the newest \
+                 group of each track, which is held in any case, it is twice that and at least 64 MiB more; who makes it \
+                 hold more is closed. Changeable in NULL and READY",
             )
             .default_value(cache.bytes)
             .mutable_ready()
@@ -262,6 +312,7 @@ fn count(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::config::CongestionControl;
 
     fn with(pairs: &[(&str, &str)]) -> Settings {
         let mut settings = Settings::default();
@@ -273,26 +324,58 @@ mod tests {
 
     #[test]
     fn nothing_to_listen_on_is_no_error() {
-        assert_eq!(with(&[]).config(), Ok(None));
-        assert_eq!(with(&[("listen", " ")]).config(), Ok(None));
+        assert_eq!(with(&[]).config(None), Ok(None));
+        assert_eq!(with(&[("listen", " ")]).config(None), Ok(None));
     }
 
     #[test]
     fn patterns_are_separated_by_spaces_or_commas() {
         let config = with(&[("listen", ":0"), ("public-publish", "a/**, b  c")])
-            .config()
+            .config(None)
             .unwrap()
             .unwrap();
         assert_eq!(config.public_publish, ["a/**", "b", "c"]);
     }
 
     #[test]
+    fn an_empty_web_root_is_no_page_and_one_that_is_no_directory_is_an_error() {
+        let web_root =
+            |path: &str| with(&[("listen", "127.0.0.1:0"), ("web-root", path)]).config(None);
+        assert_eq!(web_root("").unwrap().unwrap().web_root, None);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let found = web_root(path).unwrap().unwrap().web_root;
+        assert_eq!(found.as_deref(), Some(folder.path()));
+        let err = web_root(&format!("{path}/absent")).unwrap_err();
+        assert!(err.message.starts_with("web-root: "), "{err}");
+    }
+
+    #[test]
+    fn congestion_control_reaches_the_listener() {
+        let mut settings = with(&[("listen", "127.0.0.1:0")]);
+        let chosen =
+            |settings: &Settings| settings.config(None).unwrap().unwrap().congestion_control;
+        assert_eq!(chosen(&settings), CongestionControl::Cubic);
+        settings.set("congestion-control", &MoqCongestionControl::Bbr.to_value());
+        assert_eq!(chosen(&settings), CongestionControl::Bbr);
+        assert_eq!(
+            settings
+                .get("congestion-control")
+                .get::<MoqCongestionControl>()
+                .unwrap(),
+            MoqCongestionControl::Bbr
+        );
+    }
+
+    #[test]
     fn a_certificate_without_its_key_says_which_property_is_missing() {
         let err = with(&[("listen", "127.0.0.1:0"), ("certificate-file", "x.pem")])
-            .config()
+            .config(None)
             .unwrap_err();
         assert!(err.message.contains("private-key-file"), "{err}");
-        let err = with(&[("private-key-file", "x.pem")]).config().unwrap_err();
+        let err = with(&[("private-key-file", "x.pem")])
+            .config(None)
+            .unwrap_err();
         assert!(err.message.contains("certificate-file"), "{err}");
     }
 }

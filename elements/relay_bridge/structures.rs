@@ -26,6 +26,7 @@ pub(super) fn stats(stats: &Stats) -> gst::Structure {
         .field("refused-access", stats.refused_access)
         .field("failed-handshakes", stats.failed_handshakes)
         .field("closed-limit", stats.closed_limit)
+        .field("stalled-streams", stats.stalled_streams)
         .field("broadcasts", stats.broadcasts)
         .field("subscriptions", stats.subscriptions)
         .field("bytes-received", stats.bytes_received)

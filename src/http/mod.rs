@@ -1,13 +1,17 @@
-//! The relay's HTTP server: the certificate's fingerprint and the list of broadcasts.
+//! The relay's HTTP server: the certificate's fingerprint, the list of broadcasts, counters and a page.
 //!
 //! It knows neither sockets nor TLS: a connection is any byte stream that the relay accepted.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+mod origin;
+mod page;
+
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Extension, Path, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{Extension, Path, Request, State},
+    http::{HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -16,6 +20,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use origin::{AllowedOrigins, Site};
 
 /// The head of a request may be this long.
 const MAX_HEAD: usize = 16 << 10;
@@ -35,9 +41,13 @@ pub trait Source: Send + Sync + 'static {
     fn fingerprint(&self) -> [u8; 32];
 
     /// The broadcasts below a prefix that this peer may subscribe to, named relative to it.
-    ///
-    /// `site_is_local` is what [`is_local_site`] says of the request.
-    fn announced(&self, peer: IpAddr, site_is_local: bool, prefix: &str) -> Vec<String>;
+    fn announced(&self, peer: IpAddr, site: Site, prefix: &str) -> Vec<String>;
+
+    /// The counters in the text format of Prometheus; `None` if this peer may not see them.
+    fn metrics(&self, peer: IpAddr, site: Site) -> Option<String>;
+
+    /// Which pages may ask.
+    fn allowed_origins(&self) -> &AllowedOrigins;
 
     /// Called for every request.
     fn count(&self) {}
@@ -49,19 +59,66 @@ pub trait Source: Send + Sync + 'static {
 /// |---|---|
 /// | `/certificate.sha256` | the certificate's SHA-256, 64 lowercase hexadecimal digits |
 /// | `/announced`, `/announced/<prefix>` | the broadcasts, one on a line, relative to the prefix |
+/// | `/metrics` | counters |
+/// | anything else | a file below `web_root`; without one a few words at `/` |
 ///
 /// Bodies of requests are never read, so none can be too large.
-pub fn router(source: Arc<dyn Source>) -> Router {
-    Router::new()
+pub fn router(source: Arc<dyn Source>, web_root: Option<PathBuf>) -> Router {
+    let router = Router::new()
         .route("/certificate.sha256", get(certificate))
         .route("/announced", get(announced))
         .route("/announced/", get(announced))
         .route("/announced/{*prefix}", get(announced))
-        .fallback(not_found)
+        .route("/metrics", get(metrics));
+    let router = match web_root {
+        Some(root) => router.fallback_service(page::files(root)),
+        None => router.route("/", get(words)).fallback(not_found),
+    };
+    router
         .method_not_allowed_fallback(|| async {
             text(StatusCode::METHOD_NOT_ALLOWED, "Only GET is served here.\n")
         })
+        .layer(middleware::from_fn_with_state(source.clone(), guard))
         .with_state(source)
+}
+
+/// Refuses pages that may not use the relay, and lets browsers give the answer to those that may (Fetch section 3.2).
+async fn guard(
+    State(source): State<Arc<dyn Source>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    source.count();
+    let origins = source.allowed_origins();
+    let headers = request.headers();
+    let host = headers.get(header::HOST).map(HeaderValue::to_str);
+    let host = host.map(|host| host.unwrap_or_default().to_owned());
+    let site = origins.site(peer, headers, host.as_deref(), host.as_deref());
+    let allow_origin = origins.allow_origin(headers);
+    let preflight = request.method() == Method::OPTIONS
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if site == Site::Refused {
+        let message = "Pages of this origin may not use this relay: see allowed-origins.\n";
+        text(StatusCode::FORBIDDEN, message)
+    } else if preflight {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        request.extensions_mut().insert(site);
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    if origins.varies() {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    if let Some(allow_origin) = allow_origin.filter(|_| site != Site::Refused) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allow_origin);
+        if preflight {
+            let methods = HeaderValue::from_static("GET, HEAD");
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        }
+    }
+    response
 }
 
 /// Serves one connection until the peer closes it, sends something that is not HTTP, or takes too long.
@@ -80,94 +137,68 @@ where
     }
 }
 
-/// Whether a request comes from a program or from a page of this machine, as opposed to a page of some web site that
-/// a browser here has open.
-///
-/// Browsers name the page's site in `Origin` with every WebTransport request and every cross-origin request whose answer the page
-/// may read (RFC 6454 section 7, Fetch section 3.2). A site whose name was pointed at 127.0.0.1 (DNS rebinding) sends no
-/// `Origin` to itself, but its name is in `Host`. An address in `Host` is no site's name.
-pub fn is_local_site(headers: &HeaderMap) -> bool {
-    let all = |name: header::HeaderName, is_local: fn(&str) -> bool| {
-        headers
-            .get_all(name)
-            .iter()
-            .all(|value| value.to_str().is_ok_and(is_local))
-    };
-    all(header::ORIGIN, is_local_origin) && all(header::HOST, is_local_host)
-}
-
-/// `null`, which sandboxed pages of any site send, is not local.
-fn is_local_origin(origin: &str) -> bool {
-    let Ok(url) = url::Url::parse(origin) else {
-        return false;
-    };
-    match url.host() {
-        Some(url::Host::Domain(name)) => is_local_name(name),
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
-        None => false,
-    }
-}
-
-fn is_local_host(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    match url::Host::parse(name) {
-        Ok(url::Host::Domain(name)) => is_local_name(&name),
-        Ok(_) => true,
-        Err(_) => false,
-    }
-}
-
-/// RFC 6761 section 6.3.
-fn is_local_name(name: &str) -> bool {
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
-    name == "localhost" || name.ends_with(".localhost")
-}
-
 #[derive(Clone, Copy)]
 struct Peer(IpAddr);
 
 async fn certificate(State(source): State<Arc<dyn Source>>) -> Response {
-    source.count();
     text(StatusCode::OK, hex::encode(source.fingerprint()))
 }
 
 async fn announced(
     State(source): State<Arc<dyn Source>>,
     Extension(Peer(peer)): Extension<Peer>,
-    headers: HeaderMap,
+    Extension(site): Extension<Site>,
     prefix: Option<Path<String>>,
 ) -> Response {
-    source.count();
     let prefix = prefix.map(|Path(prefix)| prefix).unwrap_or_default();
-    let mut names = source.announced(peer, is_local_site(&headers), prefix.trim_matches('/'));
-    // A line break within a name would list broadcasts that do not exist.
-    names.retain(|name| !name.chars().any(char::is_control));
-    names.truncate(MAX_LISTED);
+    let names = listed(source.as_ref(), peer, site, prefix.trim_matches('/'));
     text(StatusCode::OK, names.join("\n"))
 }
 
-async fn not_found(State(source): State<Arc<dyn Source>>) -> Response {
-    source.count();
+async fn metrics(
+    State(source): State<Arc<dyn Source>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Extension(site): Extension<Site>,
+) -> Response {
+    let Some(counters) = source.metrics(peer, site) else {
+        let message = "Counters are for peers on this machine.\n";
+        return text(StatusCode::FORBIDDEN, message);
+    };
+    let mut response = text(StatusCode::OK, counters);
+    let version = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, version);
+    response
+}
+
+async fn words(
+    State(source): State<Arc<dyn Source>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Extension(site): Extension<Site>,
+) -> Response {
+    page::words(&listed(source.as_ref(), peer, site, ""))
+}
+
+/// The names that stand in an answer.
+fn listed(source: &dyn Source, peer: IpAddr, site: Site, prefix: &str) -> Vec<String> {
+    let mut names = source.announced(peer, site, prefix);
+    // A line break within a name would list broadcasts that do not exist.
+    names.retain(|name| !name.chars().any(char::is_control));
+    names.truncate(MAX_LISTED);
+    names
+}
+
+async fn not_found() -> Response {
     text(
         StatusCode::NOT_FOUND,
-        "Not here. There is /certificate.sha256 and /announced.\n",
+        "Not here. There is /certificate.sha256, /announced and /metrics.\n",
     )
 }
 
-/// Plain text that any page may read: players in a browser come from other origins.
 fn text(status: StatusCode, body: impl Into<String>) -> Response {
     let headers = [
         (
             header::CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
-        ),
-        (
-            header::ACCESS_CONTROL_ALLOW_ORIGIN,
-            HeaderValue::from_static("*"),
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (
@@ -176,49 +207,4 @@ fn text(status: StatusCode, body: impl Into<String>) -> Response {
         ),
     ];
     (status, headers, body.into()).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn is_local(name: header::HeaderName, value: &'static str) -> bool {
-        is_local_site(&HeaderMap::from_iter([(
-            name,
-            HeaderValue::from_static(value),
-        )]))
-    }
-
-    #[test]
-    fn programs_and_pages_of_this_machine_are_local() {
-        assert!(is_local_site(&HeaderMap::new()));
-        for origin in [
-            "http://localhost:8080",
-            "https://player.localhost",
-            "http://127.0.0.1",
-            "http://[::1]:80",
-        ] {
-            assert!(is_local(header::ORIGIN, origin), "{origin}");
-        }
-        for host in ["localhost:4443", "127.0.0.1:4443", "[::1]:4443", "[::1]"] {
-            assert!(is_local(header::HOST, host), "{host}");
-        }
-    }
-
-    #[test]
-    fn pages_of_web_sites_are_not_local() {
-        for origin in [
-            "https://example.org",
-            "http://192.0.2.1",
-            "http://localhost.example.org",
-            "null",
-            "file://",
-            "",
-        ] {
-            assert!(!is_local(header::ORIGIN, origin), "{origin}");
-        }
-        for host in ["rebound.example.org:4443", "localhost.example.org", ""] {
-            assert!(!is_local(header::HOST, host), "{host}");
-        }
-    }
 }

@@ -6,7 +6,12 @@
 use std::{
     future::Future,
     net::SocketAddr,
-    sync::Arc,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -37,6 +42,7 @@ pub const WIRES: [Wire; 2] = [Wire::WebTransport, Wire::Quic];
 
 /// A client session, what it hears and what it says.
 pub struct Peer {
+    frozen: Arc<AtomicBool>,
     pub moq: moq_net::Session,
     pub quic: quinn::Connection,
     /// What the relay announces ends up here, and what is published here goes to the relay.
@@ -121,8 +127,16 @@ pub async fn dial_at(
         client.connect(Instant::now(), Transport::new(session)),
     )
     .await?;
-    tokio::spawn(moq_net::time::run(driver));
+    let frozen = Arc::new(AtomicBool::new(false));
+    let (mut driver, is_frozen) = (Box::pin(moq_net::time::run(driver)), frozen.clone());
+    tokio::spawn(std::future::poll_fn(move |cx| {
+        if is_frozen.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        driver.as_mut().poll(cx)
+    }));
     Ok(Peer {
+        frozen,
         moq,
         quic,
         origin,
@@ -218,6 +232,11 @@ pub struct Published {
 }
 
 impl Peer {
+    /// Takes nothing from its streams any more; the QUIC connection lives on.
+    pub fn freeze(&self) {
+        self.frozen.store(true, Ordering::Relaxed);
+    }
+
     pub fn publish(&self, name: &str) -> Published {
         let broadcast = self.origin.create_broadcast(name).unwrap();
         let info = moq_net::track::Info::default()
@@ -291,10 +310,23 @@ pub async fn get(relay: &Relay, path: &str) -> (String, String) {
 
 /// The head and the body of the answer.
 pub async fn request(
-    mut io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     path: &str,
 ) -> (String, String) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    exchange(io, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n")).await
+}
+
+/// The same for a request line and headers as they are.
+pub async fn ask(relay: &Relay, lines: &str) -> (String, String) {
+    let tcp = tokio::net::TcpStream::connect(relay.bound()[0]).await;
+    exchange(tcp.unwrap(), lines).await
+}
+
+async fn exchange(
+    mut io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    lines: &str,
+) -> (String, String) {
+    let request = format!("{lines}Connection: close\r\n\r\n");
     io.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     let _ = soon("the answer", io.read_to_string(&mut answer)).await;
@@ -302,6 +334,55 @@ pub async fn request(
     (head.to_owned(), body.to_owned())
 }
 
+/// Whether a page of this origin may connect with WebTransport.
+pub async fn admits_page(relay: &Relay, origin: &str) -> bool {
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let config = client_config(&["h3"], &relay.fingerprint());
+    let address = relay.bound()[0];
+    let connecting = endpoint.connect_with(config, address, "localhost");
+    let quic = soon("QUIC", connecting.unwrap()).await.unwrap();
+    let url: url::Url = format!("https://{address}/").parse().unwrap();
+    let request = ConnectRequest::new(url).with_header(
+        web_transport_quinn::http::header::ORIGIN,
+        web_transport_quinn::http::HeaderValue::from_str(origin).unwrap(),
+    );
+    let session = web_transport_quinn::Session::connect(quic, request);
+    soon("CONNECT", session).await.is_ok()
+}
+
 pub fn local() -> Relay {
     Relay::start(RelayConfig::local()).unwrap()
+}
+
+/// A certificate for `localhost` and its key in files.
+pub struct CertificateFiles(tempfile::TempDir);
+
+impl CertificateFiles {
+    pub fn new() -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        files.replace();
+        files
+    }
+
+    /// The chain and the key.
+    pub fn paths(&self) -> (PathBuf, PathBuf) {
+        (
+            self.0.path().join("chain.pem"),
+            self.0.path().join("key.pem"),
+        )
+    }
+
+    /// Writes another pair.
+    pub fn replace(&self) {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (chain, key) = self.paths();
+        std::fs::write(chain, pair.cert.pem()).unwrap();
+        std::fs::write(key, pair.signing_key.serialize_pem()).unwrap();
+    }
+
+    /// Writes another certificate and leaves the key.
+    pub fn mismatch(&self) {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(self.paths().0, pair.cert.pem()).unwrap();
+    }
 }

@@ -5,9 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use moq_net::{Pattern, Patterns};
 
 use super::config::RelayConfig;
-use crate::net::{
-    error::{Cause, Error, Result},
-    transport::listen::is_loopback,
+use crate::{
+    http::{AllowedOrigins, Site},
+    net::{
+        error::{Cause, Error, Result},
+        transport::listen::is_loopback,
+    },
 };
 
 /// The rules of a relay.
@@ -16,6 +19,7 @@ pub(super) struct Access {
     publish: Patterns,
     subscribe: Patterns,
     trust_loopback: bool,
+    pub origins: AllowedOrigins,
 }
 
 /// What one peer may do, as patterns from the relay's root; empty = nothing.
@@ -32,6 +36,8 @@ impl Access {
             publish: parse(&config.public_publish, "public-publish")?,
             subscribe: parse(&config.public_subscribe, "public-subscribe")?,
             trust_loopback: config.trust_loopback,
+            origins: AllowedOrigins::parse(&config.allowed_origins)
+                .map_err(|err| Error::new(Cause::Settings, format!("allowed-origins: {err}")))?,
         };
         let open = config
             .listen
@@ -45,12 +51,22 @@ impl Access {
         }
     }
 
+    /// Whether a peer needs no rule.
+    pub fn trusts(&self, peer: IpAddr, site: Site) -> bool {
+        self.trust_loopback && site == Site::Peer && is_loopback(peer)
+    }
+
     /// What a peer at this address may do. Tokens will widen it when the relay checks them.
     ///
-    /// A browser on this machine speaks for whatever page is open in it, so it is local only if the page is: `site_is_local`
-    /// tells, see [`http::is_local_site`](crate::http::is_local_site).
-    pub fn grant(&self, peer: IpAddr, site_is_local: bool) -> Grant {
-        if self.trust_loopback && site_is_local && is_loopback(peer) {
+    /// A browser on this machine speaks for whatever page is open in it, so it is local only if the page is.
+    pub fn grant(&self, peer: IpAddr, site: Site) -> Grant {
+        if site == Site::Refused {
+            return Grant {
+                publish: Patterns::new(),
+                subscribe: Patterns::new(),
+            };
+        }
+        if self.trusts(peer, site) {
             let all = Patterns::from(Pattern::all());
             return Grant {
                 publish: all.clone(),
@@ -178,7 +194,7 @@ mod tests {
         config.public_subscribe = vec!["room1/**".to_owned()];
         let access = Access::new(&config).unwrap();
 
-        let stranger = access.grant("192.0.2.7".parse().unwrap(), true);
+        let stranger = access.grant("192.0.2.7".parse().unwrap(), Site::Peer);
         assert!(stranger.subscribe.matches("room1/camera"));
         assert!(!stranger.subscribe.matches("room2/camera"));
         assert!(stranger.publish.is_empty());
@@ -186,7 +202,7 @@ mod tests {
         for local in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             assert!(
                 access
-                    .grant(local.parse().unwrap(), true)
+                    .grant(local.parse().unwrap(), Site::Peer)
                     .publish
                     .matches("room2/camera")
             );
@@ -194,11 +210,35 @@ mod tests {
     }
 
     #[test]
+    fn a_page_has_no_more_than_the_rules_give_and_a_refused_one_nothing() {
+        let mut config = config("127.0.0.1:0");
+        config.public_subscribe = vec!["room1/**".to_owned()];
+        let access = Access::new(&config).unwrap();
+        let here: IpAddr = "127.0.0.1".parse().unwrap();
+        let foreign = access.grant(here, Site::Foreign);
+        assert!(foreign.subscribe.matches("room1/camera") && foreign.publish.is_empty());
+        assert!(access.grant(here, Site::Refused).is_empty());
+    }
+
+    #[test]
+    fn a_bad_origin_names_its_property() {
+        let mut config = config("127.0.0.1:0");
+        config.allowed_origins = vec!["player.example.org".to_owned()];
+        let err = Access::new(&config).unwrap_err();
+        assert_eq!(err.cause, Cause::Settings);
+        assert!(err.message.starts_with("allowed-origins: "), "{err}");
+    }
+
+    #[test]
     fn without_trust_in_loopback_the_rules_hold_for_everyone() {
         let mut config = config("127.0.0.1:0");
         config.trust_loopback = false;
         let access = Access::new(&config).unwrap();
-        assert!(access.grant("127.0.0.1".parse().unwrap(), true).is_empty());
+        assert!(
+            access
+                .grant("127.0.0.1".parse().unwrap(), Site::Peer)
+                .is_empty()
+        );
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::access::Access;
-use crate::net::{config::CongestionControl, error::Result, transport::certificate::Certificate};
+use crate::net::{
+    config::CongestionControl,
+    error::{Cause, Error, Result},
+    transport::certificate::Certificate,
+};
 
 /// The settings of a [`Relay`](super::Relay).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +20,13 @@ pub struct RelayConfig {
     pub public_publish: Vec<String>,
     /// Patterns of the broadcasts that peers from other machines may subscribe to.
     pub public_subscribe: Vec<String>,
+    /// Origins whose pages may use the relay, beside those of this machine; `*` = all. Empty = all, but from other sites no
+    /// page counts as a peer of this machine.
+    pub allowed_origins: Vec<String>,
     /// Peers of this machine need no rule. Off where a proxy on this machine makes every peer look local.
     pub trust_loopback: bool,
+    /// Directory of the page that HTTP serves beside its own answers; `None` = a few words at `/`.
+    pub web_root: Option<PathBuf>,
     pub congestion_control: CongestionControl,
     pub idle_timeout: Duration,
     pub keep_alive_interval: Duration,
@@ -32,7 +41,9 @@ impl RelayConfig {
             certificate: None,
             public_publish: Vec::new(),
             public_subscribe: Vec::new(),
+            allowed_origins: Vec::new(),
             trust_loopback: true,
+            web_root: None,
             congestion_control: CongestionControl::default(),
             idle_timeout: Duration::from_secs(10),
             keep_alive_interval: Duration::from_secs(3),
@@ -50,6 +61,15 @@ impl RelayConfig {
         if let Some((chain, key)) = &self.certificate {
             Certificate::from_files(chain, key)?;
         }
+        if let Some(root) = self.web_root.as_deref().filter(|root| !root.is_dir()) {
+            return Err(Error::new(
+                Cause::Settings,
+                format!(
+                    "web-root: {} is no directory; name the one that index.html is in, or set it empty for no page",
+                    root.display()
+                ),
+            ));
+        }
         Ok(())
     }
 
@@ -62,10 +82,23 @@ impl RelayConfig {
 /// What is kept of tracks that nobody reads at the moment. The newest group of each track is always kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cache {
-    /// Over all broadcasts; a target that the relay returns to, not a bound for every instant.
+    /// Over all broadcasts; a target that the relay returns to. What holds at every instant is [`Cache::ceiling`].
     pub bytes: u64,
     /// Groups that were not touched for this long are dropped.
     pub age: Duration,
+}
+
+impl Cache {
+    /// What all that peers sent takes at most: the target, as much again, and at least 64 MiB on top, which is room for
+    /// two groups of the largest size.
+    pub fn ceiling(&self) -> u64 {
+        self.bytes.saturating_add(self.reserve().saturating_mul(2))
+    }
+
+    /// Above the target, the half of what is left to the ceiling.
+    pub(super) fn reserve(&self) -> u64 {
+        (self.bytes / 2).max(32 << 20)
+    }
 }
 
 impl Default for Cache {
@@ -93,6 +126,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// From there to the end of the MoQ setup.
     pub setup_timeout: Duration,
+    /// How long a subscriber has to take one object, from when it is sent; then the rest of its group is left out.
+    pub stall_timeout: Duration,
     /// HTTP connections at the same time, over all listeners; one more closes the oldest.
     pub http_connections: usize,
     /// The same for those from one IPv4 address or one IPv6 /64.
@@ -108,6 +143,7 @@ impl Default for Limits {
             tracks_per_session: 1000,
             handshake_timeout: Duration::from_secs(5),
             setup_timeout: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(30),
             http_connections: 64,
             http_connections_per_address: 16,
         }

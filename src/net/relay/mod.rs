@@ -7,6 +7,10 @@
 
 mod access;
 mod config;
+mod held;
+mod limits;
+mod metered;
+mod metrics;
 mod session;
 mod shared;
 mod stats;
@@ -30,16 +34,15 @@ use self::{access::Access, shared::Shared};
 use super::{
     error::{Cause, Error, Result},
     transport::{
-        certificate::{Certificate, Resolver, local_names},
+        certificate::Resolver,
         listen::{self, Bound, ServerTransport},
         versions,
     },
 };
 use crate::runtime;
 
-/// How often it is looked whether the development certificate has to be renewed. Short, because a machine that
-/// slept does not count the time.
-const RENEWAL_CHECK: Duration = Duration::from_secs(600);
+/// How often it is looked whether the certificate's files changed or a development certificate has to be renewed.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(1);
 
 /// Events that wait to be fetched; later ones are lost and counted.
 const EVENT_QUEUE: usize = 4096;
@@ -75,11 +78,10 @@ impl Relay {
     pub fn start(config: RelayConfig) -> Result<Self> {
         let access = Access::new(&config)?;
         let secure = config.certificate.is_some();
-        let certificate = match &config.certificate {
-            Some((chain, key)) => Certificate::from_files(chain, key)?,
-            None => Certificate::development(local_names(), SystemTime::now())?,
-        };
-        let resolver = Arc::new(Resolver::new(certificate));
+        let resolver = Arc::new(match &config.certificate {
+            Some((chain, key)) => Resolver::from_files(chain, key)?,
+            None => Resolver::development(SystemTime::now())?,
+        });
         let versions = versions::select(&[], versions::Family::All)?;
         let quic = listen::quic_config(
             resolver.clone(),
@@ -306,18 +308,27 @@ fn endpoint(
     Ok((endpoint, weak))
 }
 
+/// Keeps the certificate up to date until the relay stops.
 async fn renew(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             () = shared.stopping.cancelled() => return,
-            () = tokio::time::sleep(RENEWAL_CHECK) => {}
+            () = tokio::time::sleep(CERTIFICATE_CHECK) => {}
         }
-        match shared.resolver.renew_if_due(SystemTime::now()) {
-            Ok(true) => tracing::info!("renewed the development certificate"),
-            Ok(false) => {}
-            Err(err) => {
-                tracing::warn!(%err, "cannot renew the development certificate")
+        // The files may lie on a disk that takes its time.
+        let resolver = shared.resolver.clone();
+        let look = move || resolver.refresh(SystemTime::now());
+        match tokio::task::spawn_blocking(look).await {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => {
+                tracing::info!("new certificate");
+                shared.tell(Event::CertificateChanged);
             }
+            Ok(Err(err)) => {
+                tracing::warn!(%err, "keeping the old certificate");
+                shared.tell(Event::CertificateKept(err));
+            }
+            Err(err) => tracing::warn!(%err, "cannot look after the certificate"),
         }
     }
 }

@@ -16,11 +16,13 @@ use web_transport_quinn::{
 
 use super::{
     access::{Grant, scope_of},
+    held::Held,
+    metered::Metered,
     shared::{Shared, Slot},
     stats::SessionInfo,
 };
 use crate::{
-    http,
+    http::Site,
     net::transport::{Session as Transport, listen::ALPN_WEBTRANSPORT},
 };
 
@@ -153,8 +155,9 @@ impl<T, E: Into<Refused>, F: Future<Output = Result<T, E>>> InTime<T> for F {
 struct Established {
     info: SessionInfo,
     moq: moq_net::Session,
-    driver: moq_net::Driver<Transport>,
+    driver: moq_net::Driver<Metered>,
     registry: stats::Registry,
+    held: Arc<Held>,
 }
 
 async fn setup(
@@ -170,14 +173,18 @@ async fn setup(
             (session, "webtransport", Some(path), grant)
         } else {
             // No browser speaks raw QUIC: there is no page behind it.
-            let grant = shared.access.grant(peer.ip(), true);
+            let grant = shared.access.grant(peer.ip(), Site::Peer);
             let session = web_transport_quinn::Session::raw(connection);
             (session, "quic", None, grant)
         };
 
-    let handshake = server
-        .accept_request(Instant::now(), Transport::new(transport))
-        .await?;
+    let held = Held::new(shared.gate.clone());
+    let transport = Metered::new(
+        Transport::new(transport),
+        held.clone(),
+        shared.limits.stall_timeout,
+    );
+    let handshake = server.accept_request(Instant::now(), transport).await?;
     // A WebTransport URL is what the peer dialled; the path inside SETUP is for transports without one.
     let Some(scope) = url_path.map_or_else(|| scope_of(handshake.path()), Some) else {
         handshake.close(moq_net::Error::Session(moq_net::SessionError::Unknown(
@@ -214,6 +221,7 @@ async fn setup(
         moq,
         driver,
         registry,
+        held,
     })
 }
 
@@ -224,9 +232,16 @@ async fn web_transport(
 ) -> Result<(web_transport_quinn::Session, String, Grant), Refused> {
     let peer = connection.remote_address();
     let request = Request::accept(connection).await?;
-    let grant = shared
-        .access
-        .grant(peer.ip(), http::is_local_site(&request.headers));
+    let authority = &request.url[url::Position::BeforeHost..url::Position::AfterPort];
+    let origins = &shared.access.origins;
+    let site = origins.site(peer.ip(), &request.headers, Some(authority), None);
+    if site == Site::Refused {
+        request.reject(StatusCode::FORBIDDEN).await?;
+        return Err(Refused::Access(
+            "the page's origin is not among allowed-origins",
+        ));
+    }
+    let grant = shared.access.grant(peer.ip(), site);
     let Some(scope) = scope_of(request.url.path()) else {
         request.reject(StatusCode::BAD_REQUEST).await?;
         return Err(Refused::Access("its path is malformed"));
@@ -296,8 +311,9 @@ impl Established {
             moq,
             driver,
             registry,
+            held,
         } = self;
-        shared.add_session(&info, moq.clone(), registry);
+        shared.add_session(&info, moq.clone(), registry, held);
         let driver = moq_net::time::run(driver);
         tokio::pin!(driver);
         let reason = tokio::select! {

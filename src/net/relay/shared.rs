@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -14,10 +15,7 @@ use std::{
     time::Duration,
 };
 
-use moq_net::{
-    cache, origin,
-    stats::{Registry, Report},
-};
+use moq_net::{cache, origin, stats::Registry};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,16 +23,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     access::{Access, Grant, network_of},
     config::{Limits, RelayConfig},
+    held::{Gate, Held},
+    limits::{self, Live},
+    metrics,
     stats::{Counters, Event, Moved, PeerStats, SessionInfo, Stats},
     web::Places,
 };
 use crate::{http, net::transport::certificate::Resolver};
-
-/// How often the use of each session is held against its limits.
-const LIMIT_CHECK: Duration = Duration::from_millis(100);
-
-/// How often the counters of names that are gone are folded into totals: every so many limit checks.
-const PRUNE_EVERY: u64 = 10;
 
 /// TOO_MANY_REQUESTS of moq-transport (draft 14 section 3.4, "Termination"), which moq-lite does not name.
 const TOO_MANY_REQUESTS: u32 = 0x7;
@@ -57,7 +52,9 @@ pub(super) struct Shared {
     pub tasks: TaskTracker,
     pub handshakes: AtomicUsize,
     pub http: Places,
-    pool: cache::Pool,
+    /// The page that is served over HTTP.
+    pub web_root: Option<PathBuf>,
+    pub gate: Arc<Gate>,
     next_id: AtomicU64,
     sessions: Mutex<HashMap<u64, Session>>,
     addresses: Mutex<Addresses>,
@@ -73,6 +70,7 @@ struct Session {
     info: SessionInfo,
     moq: moq_net::Session,
     registry: Registry,
+    held: Arc<Held>,
 }
 
 #[derive(Default)]
@@ -131,7 +129,8 @@ impl Shared {
             tasks: TaskTracker::new(),
             handshakes: AtomicUsize::new(0),
             http: Places::default(),
-            pool,
+            web_root: config.web_root,
+            gate: Gate::new(pool, &config.cache),
             next_id: AtomicU64::new(1),
             sessions: Mutex::default(),
             addresses: Mutex::default(),
@@ -143,7 +142,7 @@ impl Shared {
         let ended = shared.ended.clone();
         runtime.spawn(async move { ended.run_until_cancelled(moq_net::time::run(driver)).await });
         runtime.spawn(watch_broadcasts(shared.clone()));
-        runtime.spawn(watch_limits(shared.clone()));
+        runtime.spawn(limits::watch(shared.clone()));
         shared
     }
 
@@ -169,7 +168,13 @@ impl Shared {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub fn add_session(&self, info: &SessionInfo, moq: moq_net::Session, registry: Registry) {
+    pub fn add_session(
+        &self,
+        info: &SessionInfo,
+        moq: moq_net::Session,
+        registry: Registry,
+        held: Arc<Held>,
+    ) {
         self.counters.sessions_total.add_one();
         self.sessions.lock().insert(
             info.id,
@@ -177,6 +182,7 @@ impl Shared {
                 info: info.clone(),
                 moq,
                 registry,
+                held,
             },
         );
         tracing::info!(id = info.id, peer = %info.peer, transport = info.transport, version = info.version, scope = info.scope, "session added");
@@ -249,70 +255,44 @@ impl Shared {
             refused_access: self.counters.refused_access.get(),
             failed_handshakes: self.counters.failed_handshakes.get(),
             closed_limit: self.counters.closed_limit.get(),
+            stalled_streams: self.gate.stalled.get(),
             broadcasts: self.broadcasts.lock().len() as u64,
             subscriptions: total.subscriptions,
             bytes_received: total.bytes_received,
             frames_received: total.frames_received,
             bytes_sent: total.bytes_sent,
             frames_sent: total.frames_sent,
-            cache_bytes: self.pool.used(),
+            cache_bytes: self.gate.used(),
             http_requests: self.counters.http_requests.get(),
             events_lost: self.counters.events_lost.get(),
             peers,
         }
     }
 
-    /// Closes the sessions that announce or subscribe to more than they may.
-    fn hold_limits(&self) {
-        let sessions: Vec<_> = {
-            let table = self.sessions.lock();
-            table
-                .values()
-                .map(|session| {
-                    (
-                        session.info.id,
-                        session.moq.clone(),
-                        session.registry.clone(),
-                    )
-                })
-                .collect()
-        };
-        for (id, moq, registry) in sessions {
-            let moved = Moved::of(&registry);
-            if moved.broadcasts <= self.limits.broadcasts_per_session
-                && moved.subscriptions <= self.limits.tracks_per_session
-            {
-                continue;
-            }
-            tracing::warn!(
-                id,
-                broadcasts = moved.broadcasts,
-                tracks = moved.subscriptions,
-                "session over its limits closed"
-            );
-            self.counters.closed_limit.add_one();
-            moq.abort(moq_net::Error::Session(moq_net::SessionError::Unknown(
-                TOO_MANY_REQUESTS,
-            )));
-            self.remove_session(id, "too many broadcasts or tracks".to_owned());
-        }
+    /// The sessions that are up.
+    pub fn live(&self) -> Vec<Live> {
+        let table = self.sessions.lock();
+        table
+            .values()
+            .map(|session| Live {
+                id: session.info.id,
+                peer: session.info.peer.ip(),
+                moq: session.moq.clone(),
+                registry: session.registry.clone(),
+                held: session.held.clone(),
+            })
+            .collect()
     }
 
-    /// Folds the counters of names that no session uses any more into totals. `moq_net` keeps each until it is asked
-    /// for a report, so a peer with ever new names would cost ever more memory and time. `report` is scratch space.
-    fn prune(&self, report: &mut Report) {
-        let registries: Vec<_> = {
-            let table = self.sessions.lock();
-            table
-                .values()
-                .map(|session| session.registry.clone())
-                .collect()
-        };
-        let mut names = 0;
-        for registry in registries {
-            registry.report(report);
-            names += report.traffic.len();
-        }
+    pub fn close_for_limit(&self, id: u64, moq: &moq_net::Session, reason: &str) {
+        self.counters.closed_limit.add_one();
+        moq.abort(moq_net::Error::Session(moq_net::SessionError::Unknown(
+            TOO_MANY_REQUESTS,
+        )));
+        self.remove_session(id, reason.to_owned());
+    }
+
+    pub fn note_names(&self, names: usize) {
         self.counted_names.store(names, Ordering::Relaxed);
     }
 
@@ -320,7 +300,7 @@ impl Shared {
         self.counted_names.load(Ordering::Relaxed)
     }
 
-    fn tell(&self, event: Event) {
+    pub fn tell(&self, event: Event) {
         if self.events.try_send(event).is_err() {
             self.counters.events_lost.add_one();
         }
@@ -332,8 +312,8 @@ impl http::Source for Shared {
         self.resolver.current().fingerprint()
     }
 
-    fn announced(&self, peer: IpAddr, site_is_local: bool, prefix: &str) -> Vec<String> {
-        let Grant { subscribe, .. } = self.access.grant(peer, site_is_local);
+    fn announced(&self, peer: IpAddr, site: http::Site, prefix: &str) -> Vec<String> {
+        let Grant { subscribe, .. } = self.access.grant(peer, site);
         let prefix = moq_net::Path::new(prefix);
         let below = |name: &String| {
             let name = moq_net::Path::new(name);
@@ -346,6 +326,16 @@ impl http::Source for Shared {
             .filter(|name| subscribe.matches(name))
             .filter_map(below)
             .collect()
+    }
+
+    fn metrics(&self, peer: IpAddr, site: http::Site) -> Option<String> {
+        self.access
+            .trusts(peer, site)
+            .then(|| metrics::text(&self.stats()))
+    }
+
+    fn allowed_origins(&self) -> &http::AllowedOrigins {
+        &self.access.origins
     }
 
     fn count(&self) {
@@ -369,25 +359,6 @@ async fn watch_broadcasts(shared: Arc<Shared>) {
                     shared.tell(Event::BroadcastAdded(name));
                 }
             }
-        }
-    }
-}
-
-async fn watch_limits(shared: Arc<Shared>) {
-    let mut ticks = tokio::time::interval(LIMIT_CHECK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut report = Report::default();
-    let mut turn = 0_u64;
-    while shared
-        .stopping
-        .run_until_cancelled(ticks.tick())
-        .await
-        .is_some()
-    {
-        shared.hold_limits();
-        turn += 1;
-        if turn.is_multiple_of(PRUNE_EVERY) {
-            shared.prune(&mut report);
         }
     }
 }

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crate::net::error::Error;
+
 /// A session as the relay sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionInfo {
@@ -28,6 +30,10 @@ pub enum Event {
     SessionRemoved(SessionInfo, String),
     BroadcastAdded(String),
     BroadcastRemoved(String),
+    /// New connections get another certificate.
+    CertificateChanged,
+    /// The certificate cannot be replaced, and why; the old one stays in use.
+    CertificateKept(Error),
 }
 
 /// What a relay did since it started. Never decreases but for the gauges, which say so.
@@ -42,8 +48,10 @@ pub struct Stats {
     pub refused_access: u64,
     /// Connections that never became a session: TLS, version or protocol errors and timeouts.
     pub failed_handshakes: u64,
-    /// Sessions closed for announcing or subscribing to too much.
+    /// Sessions closed for announcing, subscribing to or sending too much.
     pub closed_limit: u64,
+    /// Streams ended because the subscriber did not take an object in time.
+    pub stalled_streams: u64,
     /// Gauge: broadcasts announced, by name.
     pub broadcasts: u64,
     /// Gauge: track subscriptions of downstream peers.
@@ -54,7 +62,7 @@ pub struct Stats {
     /// Payload that went to subscribers.
     pub bytes_sent: u64,
     pub frames_sent: u64,
-    /// Gauge: payload held for late joiners.
+    /// Gauge: payload held, in all.
     pub cache_bytes: u64,
     pub http_requests: u64,
     /// Events that nobody fetched in time.
@@ -105,9 +113,10 @@ impl Counter {
 /// Payload that moved, in both directions.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Moved {
-    /// Gauges.
+    /// Gauges: what the peer announces, what it is subscribed to, and what the relay is subscribed to there.
     pub broadcasts: u64,
     pub subscriptions: u64,
+    pub tracks: u64,
     pub bytes_received: u64,
     pub frames_received: u64,
     pub bytes_sent: u64,
@@ -131,6 +140,7 @@ impl Moved {
                     moved.broadcasts += traffic
                         .announces_started
                         .saturating_sub(traffic.announces_ended);
+                    moved.tracks += traffic.active_subscriptions();
                     moved.bytes_received += traffic.bytes;
                     moved.frames_received += traffic.frames;
                 }

@@ -84,7 +84,7 @@ pub(super) async fn accept(
 ) {
     let stopping = shared.stopping.clone();
     let work = async {
-        let router = http::router(shared.clone());
+        let router = http::router(shared.clone(), shared.web_root.clone());
         let tls = tls.map(TlsAcceptor::from);
         loop {
             let (stream, peer) = match listener.accept().await {

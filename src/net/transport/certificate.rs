@@ -4,12 +4,12 @@ use std::{
     collections::BTreeSet,
     fmt,
     net::IpAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{ClientHello, ResolvesServerCert},
@@ -88,7 +88,16 @@ impl Certificate {
         }
         let key =
             PrivateKeyDer::from_pem_file(private_key).map_err(|err| unusable(private_key, &err))?;
-        Self::new(chain, key, None).map_err(|err| unusable(certificate, &err))
+        Self::new(chain, key, None).map_err(|err| match err {
+            rustls::Error::InconsistentKeys(_) => unusable(
+                certificate,
+                &format_args!(
+                    "its first certificate is not for the key in {}",
+                    private_key.display()
+                ),
+            ),
+            err => unusable(certificate, &err),
+        })
     }
 
     fn new(
@@ -173,31 +182,103 @@ pub fn local_names() -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// The certificate of a listener; connections made after a renewal get the new one.
+/// The certificate of a listener; connections made after a change get the new one.
 #[derive(Debug)]
 pub struct Resolver {
+    /// A leaf, as is what `files` holds.
     current: RwLock<Certificate>,
+    files: Option<Files>,
+}
+
+/// Where a certificate comes from.
+#[derive(Debug)]
+struct Files {
+    certificate: PathBuf,
+    private_key: PathBuf,
+    seen: Mutex<Seen>,
+}
+
+/// What files looked like: when they were last read, and when they were last looked at.
+#[derive(Debug)]
+struct Seen {
+    read: Stamps,
+    last: Stamps,
+}
+
+/// Time of the last change and length of the certificate's and the key's file; `None` for one that is not there.
+type Stamps = [Option<(SystemTime, u64)>; 2];
+
+impl Files {
+    fn stamps(certificate: &Path, private_key: &Path) -> Stamps {
+        [certificate, private_key].map(|path| {
+            let metadata = path.metadata().ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        })
+    }
+
+    /// Whether the files changed since they were read and are at rest: the same at two looks. Who replaces them
+    /// writes one after the other.
+    fn changed(&self) -> bool {
+        let now = Self::stamps(&self.certificate, &self.private_key);
+        let mut seen = self.seen.lock();
+        let at_rest = std::mem::replace(&mut seen.last, now) == now;
+        if !at_rest || seen.read == now {
+            return false;
+        }
+        seen.read = now;
+        true
+    }
 }
 
 impl Resolver {
-    pub fn new(certificate: Certificate) -> Self {
-        Self {
-            current: RwLock::new(certificate),
-        }
+    /// With a development certificate for this machine.
+    pub fn development(now: SystemTime) -> Result<Self> {
+        Ok(Self {
+            current: RwLock::new(Certificate::development(local_names(), now)?),
+            files: None,
+        })
+    }
+
+    /// With the certificate in these PEM files.
+    ///
+    /// # Errors
+    /// As [`Certificate::from_files`].
+    pub fn from_files(certificate: &Path, private_key: &Path) -> Result<Self> {
+        // A change while they are read is noticed later.
+        let stamps = Files::stamps(certificate, private_key);
+        Ok(Self {
+            current: RwLock::new(Certificate::from_files(certificate, private_key)?),
+            files: Some(Files {
+                certificate: certificate.to_owned(),
+                private_key: private_key.to_owned(),
+                seen: Mutex::new(Seen {
+                    read: stamps,
+                    last: stamps,
+                }),
+            }),
+        })
     }
 
     pub fn current(&self) -> Certificate {
         self.current.read().clone()
     }
 
-    /// Replaces a development certificate that ends soon, and says whether it did.
-    pub fn renew_if_due(&self, now: SystemTime) -> Result<bool> {
-        if !self.current.read().due(now) {
-            return Ok(false);
-        }
-        let certificate = Certificate::development(local_names(), now)?;
-        *self.current.write() = certificate;
-        Ok(true)
+    /// Takes the certificate anew from files that changed, or replaces a development certificate that ends soon, and says
+    /// whether there is another one now. To be called again and again; reads files.
+    ///
+    /// # Errors
+    /// Files that changed and cannot be used, once for each change; the certificate stays.
+    pub fn refresh(&self, now: SystemTime) -> Result<bool> {
+        let certificate = match &self.files {
+            Some(files) if files.changed() => {
+                Certificate::from_files(&files.certificate, &files.private_key)?
+            }
+            None if self.current.read().due(now) => Certificate::development(local_names(), now)?,
+            _ => return Ok(false),
+        };
+        let fingerprint = certificate.fingerprint();
+        let old = std::mem::replace(&mut *self.current.write(), certificate);
+        Ok(old.fingerprint() != fingerprint)
     }
 }
 
@@ -258,37 +339,101 @@ mod tests {
     #[test]
     fn a_development_certificate_is_renewed_before_it_ends_and_not_sooner() {
         let made = SystemTime::now();
-        let resolver = Resolver::new(Certificate::development(local_names(), made).unwrap());
+        let resolver = Resolver::development(made).unwrap();
         let first = resolver.current().fingerprint();
 
         assert!(
             !resolver
-                .renew_if_due(made + Duration::from_secs(24 * 3600))
+                .refresh(made + Duration::from_secs(24 * 3600))
                 .unwrap()
         );
         assert_eq!(resolver.current().fingerprint(), first);
 
         let late = made + DEVELOPMENT_LIFETIME - RENEW_BEFORE;
-        assert!(resolver.renew_if_due(late).unwrap());
+        assert!(resolver.refresh(late).unwrap());
         assert_ne!(resolver.current().fingerprint(), first);
         assert!(resolver.current().expires().unwrap() > late + RENEW_BEFORE);
     }
 
-    #[test]
-    fn a_certificate_from_files_keeps_its_fingerprint_and_is_never_renewed() {
+    /// A new certificate and its key in PEM form.
+    fn pair() -> (String, String) {
         let pair = rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let (chain, key) = (
-            folder.path().join("chain.pem"),
-            folder.path().join("key.pem"),
-        );
-        std::fs::write(&chain, pair.cert.pem()).unwrap();
-        std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+        (pair.cert.pem(), pair.signing_key.serialize_pem())
+    }
 
-        let resolver = Resolver::new(Certificate::from_files(&chain, &key).unwrap());
-        assert_eq!(resolver.current().leaf(), pair.cert.der().as_ref());
+    /// A folder with a chain and a key, and a resolver of them.
+    fn from_files() -> (tempfile::TempDir, PathBuf, PathBuf, Resolver) {
+        let folder = tempfile::tempdir().unwrap();
+        let chain = folder.path().join("chain.pem");
+        let key = folder.path().join("key.pem");
+        write(&chain, &key, &pair());
+        let resolver = Resolver::from_files(&chain, &key).unwrap();
+        (folder, chain, key, resolver)
+    }
+
+    fn write(chain: &Path, key: &Path, pair: &(String, String)) {
+        std::fs::write(chain, &pair.0).unwrap();
+        std::fs::write(key, &pair.1).unwrap();
+        // Written within one tick of the file system's clock they would look the same.
+        let later = SystemTime::now() + Duration::from_secs(fastrand::u64(1..1 << 20));
+        std::fs::File::options()
+            .append(true)
+            .open(chain)
+            .unwrap()
+            .set_modified(later)
+            .unwrap();
+    }
+
+    #[test]
+    fn a_certificate_from_files_is_kept_for_as_long_as_they_do_not_change() {
+        let (_folder, chain, key, resolver) = from_files();
+        let file = Certificate::from_files(&chain, &key).unwrap();
+        assert_eq!(resolver.current().leaf(), file.leaf());
         let far = SystemTime::now() + Duration::from_secs(400 * 24 * 3600);
-        assert!(!resolver.renew_if_due(far).unwrap());
+        assert!(!resolver.refresh(far).unwrap());
+    }
+
+    #[test]
+    fn files_that_changed_are_read_again_when_they_are_at_rest() {
+        let (_folder, chain, key, resolver) = from_files();
+        let first = resolver.current().fingerprint();
+        let now = SystemTime::now();
+        write(&chain, &key, &pair());
+        assert!(!resolver.refresh(now).unwrap(), "perhaps half written");
+        assert!(resolver.refresh(now).unwrap());
+        assert_ne!(resolver.current().fingerprint(), first);
+        assert!(!resolver.refresh(now).unwrap(), "once");
+    }
+
+    #[test]
+    fn files_that_do_not_belong_together_keep_the_old_certificate_and_are_told_of_once() {
+        let (_folder, chain, key, resolver) = from_files();
+        let first = resolver.current().fingerprint();
+        let now = SystemTime::now();
+        let (other, its_key) = pair();
+        write(&chain, &key, &(other.clone(), pair().1));
+        assert!(!resolver.refresh(now).unwrap());
+        let err = resolver.refresh(now).unwrap_err();
+        assert!(
+            err.message.contains("chain.pem") && err.message.contains("key.pem"),
+            "{err}"
+        );
+        assert!(!resolver.refresh(now).unwrap());
+        assert_eq!(resolver.current().fingerprint(), first);
+
+        write(&chain, &key, &(other, its_key));
+        resolver.refresh(now).unwrap();
+        assert!(resolver.refresh(now).unwrap(), "and it recovers");
+    }
+
+    #[test]
+    fn a_file_that_is_gone_keeps_the_old_certificate() {
+        let (_folder, chain, _key, resolver) = from_files();
+        std::fs::remove_file(&chain).unwrap();
+        let now = SystemTime::now();
+        resolver.refresh(now).unwrap();
+        let err = resolver.refresh(now).unwrap_err();
+        assert!(err.message.contains("chain.pem"), "{err}");
     }
 
     #[test]

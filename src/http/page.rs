@@ -1,0 +1,80 @@
+//! What a browser gets at `/`: the files of a player page, or a few words.
+
+use std::path::PathBuf;
+
+use axum::{
+    Router,
+    extract::Request,
+    handler::HandlerWithoutStateExt,
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::Response,
+};
+use tower_http::services::ServeDir;
+
+/// What files of the page may load and do (Content Security Policy level 3). Scripts and styles come from the relay alone;
+/// `blob:` and `'wasm-unsafe-eval'` are for the workers and decoders of a player, inline styles for its web components. It
+/// may connect anywhere, to play from other relays.
+const POLICY: &str = "default-src 'self'; \
+    script-src 'self' 'wasm-unsafe-eval' blob:; \
+    worker-src 'self' blob:; \
+    style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data: blob:; \
+    media-src 'self' blob:; \
+    connect-src 'self' http: https: ws: wss:; \
+    object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
+/// The files of a directory, with `index.html` for folders, types by their names, `Last-Modified` and ranges.
+pub(super) fn files(root: PathBuf) -> Router {
+    let files = ServeDir::new(root).not_found_service(super::not_found.into_service());
+    Router::new()
+        .fallback_service(files)
+        .layer(middleware::from_fn(visible))
+}
+
+/// Leaves out what begins with a dot, such as `.git` and `.env`, and adds what browsers should know of all files.
+async fn visible(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let hidden = path
+        .split('/')
+        .any(|part| part.starts_with('.') || part.starts_with("%2e") || part.starts_with("%2E"));
+    let mut response = if hidden {
+        super::not_found().await
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        // Asked for again each time, and answered with 304 where it did not change.
+        (header::CACHE_CONTROL, "no-cache"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// What stands at `/` where there is no page.
+pub(super) fn words(broadcasts: &[String]) -> Response {
+    let list = if broadcasts.is_empty() {
+        "No broadcast is live that you may see.".to_owned()
+    } else {
+        format!("Live broadcasts:\n  {}", broadcasts.join("\n  "))
+    };
+    super::text(
+        StatusCode::OK,
+        format!(
+            "This is a Media over QUIC relay, relay-bridge {} of gst-plugin-moq.\n\
+             It serves WebTransport and QUIC on UDP of the same port. No player page is installed.\n\n\
+             Over HTTP there is:\n\
+             \x20 /certificate.sha256   SHA-256 of the certificate\n\
+             \x20 /announced            the live broadcasts, one on a line\n\
+             \x20 /announced/PREFIX     those below a prefix\n\
+             \x20 /metrics              counters, for peers on this machine\n\n\
+             {list}\n",
+            env!("CARGO_PKG_VERSION"),
+        ),
+    )
+}
