@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{
     Pipeline, init,
+    paths::FeedOptions,
     publisher::{BROADCAST, Publisher},
 };
 use gst::prelude::*;
@@ -151,4 +154,111 @@ fn the_token_is_writable_while_playing_and_never_shown() {
     assert!(!stats.to_string().contains("second") && !stats.to_string().contains("first"));
     let so_far = video.len();
     video.wait_count(so_far + 10);
+}
+
+/// Answers `request-token` with what `answer` gives; tells the URL and the thread of each request.
+fn on_request_token(
+    element: &gst::Element,
+    answer: Option<&'static str>,
+) -> std::sync::mpsc::Receiver<(String, String)> {
+    let (told, requests) = std::sync::mpsc::channel();
+    element.connect("request-token", false, move |values| {
+        let url: String = values[1].get().expect("the URL");
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        let _ = told.send((url, thread));
+        Some(answer.to_value())
+    });
+    requests
+}
+
+/// Row 17.
+#[test]
+fn a_refused_token_is_asked_for_on_the_event_thread_and_not_in_a_loop() {
+    init();
+    let closed = Relay::start(RelayConfig {
+        trust_loopback: false,
+        ..RelayConfig::local()
+    })
+    .expect("a relay");
+    let to = format!(
+        "url={} auth-token=secret connect-timeout=1500000000 broadcast={BROADCAST}",
+        closed.url()
+    );
+    for (name, description) in [
+        ("moqsrc", format!("moqsrc name=e {to} fakesink async=false")),
+        (
+            "moqsink",
+            format!("audiotestsrc is-live=true ! opusenc ! moqsink name=e {to}"),
+        ),
+    ] {
+        for answer in [Some("another"), None] {
+            let pipeline = Pipeline::launch(&description);
+            let requests = on_request_token(&pipeline.by_name("e"), answer);
+            pipeline.set(gst::State::Playing);
+            let (_, cause) = pipeline.wait_error();
+            assert_eq!(cause.as_deref(), Some("auth"));
+            let requests: Vec<_> = requests.try_iter().collect();
+            assert!((1..=2).contains(&requests.len()), "{requests:?}");
+            for (url, thread) in requests {
+                assert_eq!(url, closed.url());
+                // The system cuts names of threads.
+                assert!(thread.starts_with(name), "{thread}");
+            }
+        }
+    }
+}
+
+/// Row 17: before a token expires the next one is there, and nothing is disturbed.
+#[test]
+fn a_token_that_is_about_to_expire_is_asked_for_while_playing() {
+    // {"alg":"none"}.{"iat":1,"exp":2}
+    const EXPIRED: &str = "eyJhbGciOiJub25lIn0.eyJpYXQiOjEsImV4cCI6Mn0.c2ln";
+    let relay = relay();
+    let _publisher = Publisher::start(&relay.url(), 30);
+    let player = player(&relay, "auth-token=first");
+    let video = player.record("video");
+    let source = player.by_name("src");
+    let requests = on_request_token(&source, Some("second"));
+    player.set(gst::State::Playing);
+    video.wait_count(5);
+    assert!(requests.try_recv().is_err());
+    source.set_property("auth-token", EXPIRED);
+    let request = requests.recv_timeout(common::LIMIT).expect("a request");
+    assert_eq!(request.0, relay.url());
+    let so_far = video.len();
+    video.wait_count(so_far + 10);
+    assert!(requests.try_recv().is_err());
+}
+
+fn wait_element_message(pipeline: &Pipeline, name: &str) {
+    pipeline.wait_for(name, |message| match message.view() {
+        gst::MessageView::Element(element) => element
+            .structure()
+            .is_some_and(|structure| structure.name() == name)
+            .then_some(()),
+        _ => None,
+    });
+}
+
+/// Row 10: a publisher whose relay is gone says so before it says that it is done.
+#[test]
+fn the_end_of_a_stream_that_could_not_be_delivered_comes_with_a_warning() {
+    let relay = relay();
+    let feed = FeedOptions::new(&relay.url()).start();
+    wait_element_message(&feed.pipeline, "moq-connected");
+    assert!(relay.stop_blocking(Duration::from_secs(1)));
+    wait_element_message(&feed.pipeline, "moq-disconnected");
+    feed.pipeline.0.send_event(gst::event::Eos::new());
+    let ended = feed
+        .pipeline
+        .wait_for("the warning", |message| match message.view() {
+            gst::MessageView::Eos(_) => Some(false),
+            gst::MessageView::Warning(warning) => {
+                let undelivered = warning.error().message().contains("not delivered");
+                undelivered.then_some(true)
+            }
+            _ => None,
+        });
+    assert!(ended, "it was told as delivered");
+    feed.pipeline.wait_eos();
 }

@@ -71,6 +71,68 @@ fn wait_element_message(pipeline: &Pipeline, name: &str) {
     });
 }
 
+/// The stages of one PROGRESS that were posted so far.
+fn stages(pipeline: &Pipeline, code: &str) -> Vec<gst::ProgressType> {
+    let bus = pipeline.0.bus().expect("a bus");
+    std::iter::from_fn(|| bus.pop())
+        .filter_map(|message| match message.view() {
+            gst::MessageView::Progress(progress) => {
+                let (kind, posted, _) = progress.get();
+                (posted == code).then_some(kind)
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_under_way_when_it_is_stopped_is_canceled() {
+    init();
+    let (_hole, url) = black_hole();
+    let relay = relay();
+    for (url, code) in [(url, "connect"), (relay.url(), "broadcast")] {
+        let player = player(&url, "");
+        player.set(gst::State::Playing);
+        wait_progress(&player, code);
+        player.set(gst::State::Ready);
+        assert_eq!(stages(&player, code), [gst::ProgressType::Canceled]);
+    }
+}
+
+#[test]
+fn the_search_for_a_broadcast_is_complete_once_however_often_its_catalog_changes() {
+    let relay = relay();
+    let publisher = Pipeline::play(&format!(
+        "moqsink name=sink url={} broadcast={BROADCAST} \
+         audiotestsrc is-live=true ! opusenc ! tee name=tee ! queue ! sink.audio_0",
+        relay.url()
+    ));
+    let player = Pipeline::launch(&format!(
+        "moqsrc name=src url={} broadcast={BROADCAST} src.audio_0 ! fakesink name=audio",
+        relay.url()
+    ));
+    player.set(gst::State::Playing);
+    player.record("audio").wait_count(5);
+    // Another track, and another catalog with it.
+    let queue = gst::ElementFactory::make("queue").build().expect("queue");
+    publisher.0.add(&queue).expect("added");
+    queue
+        .link_pads(None, &publisher.by_name("sink"), Some("audio_1"))
+        .expect("linked");
+    queue.sync_state_with_parent().expect("started");
+    publisher.by_name("tee").link(&queue).expect("linked");
+    let end = Instant::now() + LIMIT;
+    while player.by_name("src").num_src_pads() < 2 {
+        assert!(Instant::now() < end, "no second pad");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    player.set(gst::State::Ready);
+    assert_eq!(
+        stages(&player, "broadcast"),
+        [gst::ProgressType::Start, gst::ProgressType::Complete]
+    );
+}
+
 /// Row 8: a source that does not say so is prerolled for ever, or pushes while it should not.
 #[test]
 fn it_does_not_preroll_going_to_paused_from_either_side() {

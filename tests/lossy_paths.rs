@@ -159,7 +159,7 @@ fn heals_after(cut: Duration, limit: Duration) {
     assert!(missing, "frames were lost in the cut");
 }
 
-/// One GOP and half a second (figures.md, T5).
+/// One GOP and half a second (the target T5). It takes 0.2 to 0.9 s on an idle machine; the rest is for a loaded one.
 const HEALED: Duration = Duration::from_millis(1500);
 
 #[test]
@@ -246,15 +246,14 @@ fn sound_and_picture_share_one_mapping() {
     }
 }
 
-#[test]
-fn a_cut_between_publisher_and_relay_heals() {
+/// The same for a cut between publisher and relay.
+fn publishing_heals_after(cut: Duration) {
     let relay = relay();
     let (proxy, url) = path_to(relay.bound()[0], delay(20));
     let feed = FeedOptions::new(&url).start();
     let view = ViewOptions::new(&relay.url()).video_only().play();
     let before = view.video.wait_count(90);
     let before = spread(path_delays(&view, &feed.video.all(), &before)).0;
-    let cut = Duration::from_secs(2);
     proxy.cut(cut);
     // The length of the outage itself.
     std::thread::sleep(cut);
@@ -272,13 +271,27 @@ fn a_cut_between_publisher_and_relay_heals() {
         "playing {resumed:?} after the path was back, {before:.1} ms before, {after:.1} ms after"
     );
     view.assert_undisturbed();
-    // Not within HEALED each time: it is 1 s mostly, and up to 3 s when the publisher's retransmissions have backed off far.
     assert!(
-        resumed <= Duration::from_secs(5),
+        resumed <= HEALED,
         "played {resumed:?} after the path was back"
     );
+    // Latency within a tenth (T5). It is not within TOLERANCE_MS each time: what the publisher had kept comes in bursts, a round
+    // trip of its path apart, between which a player beside the relay may settle.
+    let tenth = (f64::from(view.latency_ms) + before) / 10.0;
     assert!(
-        (after - before).abs() <= TOLERANCE_MS,
+        (after - before).abs() <= tenth,
         "{before} ms, then {after} ms"
     );
+}
+
+#[test]
+fn a_cut_of_two_seconds_between_publisher_and_relay_heals() {
+    publishing_heals_after(Duration::from_millis(
+        std::env::var("CUT").map_or(2000, |t| t.parse().unwrap()),
+    ));
+}
+
+#[test]
+fn a_cut_between_publisher_and_relay_that_is_longer_than_the_idle_timeout_heals() {
+    publishing_heals_after(Duration::from_secs(15));
 }

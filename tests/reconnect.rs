@@ -150,6 +150,35 @@ fn a_publisher_that_comes_back_with_other_track_names_goes_on_at_the_same_pads()
     another_publisher_takes_over(true, |options| options.tracks("camera", "microphone"));
 }
 
+#[test]
+fn a_pad_that_goes_on_with_a_track_of_another_name_says_so_row_6() {
+    let relay = watchful_relay();
+    let (first, path) = mortal(&relay);
+    let view = ViewOptions::new(&relay.url()).play();
+    view.video.wait_count(30);
+    let pad = view.pipeline.by_name("src").static_pad("video_0");
+    let pad = pad.expect("a pad");
+    let stream = || {
+        let start = pad.sticky_event::<gst::event::StreamStart>(0);
+        let start = start.expect("a stream");
+        (start.stream_id().to_string(), start.group_id())
+    };
+    let before = stream();
+    path.cut(FOR_EVER);
+    let from = view.video.len();
+    let second = FeedOptions::new(&relay.url())
+        .tracks("camera", "microphone")
+        .start();
+    view.video.wait("pictures of the second", |got| {
+        of(&second, &got[from..]).len() >= 10
+    });
+    let after = stream();
+    assert!(after.0.ends_with("/camera"), "{after:?}");
+    assert_ne!(before.0, after.0);
+    assert_eq!(before.1, after.1, "the group goes on");
+    drop(first);
+}
+
 /// For a while the relay has two publishers of one name, of which one is silent.
 #[test]
 fn a_publisher_that_vanished_is_replaced_by_the_next_of_its_name_at_once() {

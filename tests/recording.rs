@@ -5,8 +5,10 @@
 mod common;
 
 use std::{
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -204,10 +206,24 @@ impl Process {
             .env("GST_PLUGIN_PATH", &plugins)
             .env("GST_REGISTRY", &registry)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("gst-launch-1.0");
         Self(child)
+    }
+
+    /// Waits until the program prints this. What it prints after that is not read.
+    fn wait_printed(&mut self, wanted: &'static str) {
+        let stdout = self.0.stdout.take().expect("piped");
+        let (found, printed) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if line.contains(wanted) {
+                    let _ = found.send(());
+                }
+            }
+        });
+        printed.recv_timeout(LIMIT).expect(wanted);
     }
 
     fn interrupt(&self) {
@@ -268,4 +284,37 @@ fn gst_launch_finishes_an_mp4_recording_when_it_is_interrupted() {
 #[test]
 fn gst_launch_finishes_a_matroska_recording_when_it_is_interrupted() {
     gst_launch_records(&MATROSKA);
+}
+
+/// There is nothing to end: without an error the program would wait for an EOS that its sink never sees.
+#[test]
+fn gst_launch_ends_at_the_first_interrupt_while_it_waits_for_a_broadcast() {
+    init();
+    let relay = Relay::start(RelayConfig::local()).expect("a relay");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("recording");
+    let mut process = Process::launch(&MP4.recording(&relay.url(), &file), folder.path());
+    process.wait_printed("(broadcast)");
+    process.interrupt();
+    let interrupted = Instant::now();
+    assert!(!process.wait_end().success(), "nothing was recorded");
+    let took = interrupted.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+/// In a pipeline that something else feeds, a broadcast that is not there keeps nothing from its end.
+#[test]
+fn a_moqsrc_without_a_broadcast_does_not_keep_the_rest_of_a_pipeline_from_its_end() {
+    init();
+    let relay = Relay::start(RelayConfig::local()).expect("a relay");
+    let pipeline = Pipeline::launch(&format!(
+        "moqsrc name=src url={} broadcast={BROADCAST} \
+         audiotestsrc is-live=true ! opusenc ! matroskamux ! fakesink name=file",
+        relay.url()
+    ));
+    let written = pipeline.record("file");
+    pipeline.set(gst::State::Playing);
+    written.wait_count(5);
+    assert!(pipeline.0.send_event(gst::event::Eos::new()));
+    pipeline.wait_eos();
 }

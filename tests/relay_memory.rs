@@ -194,6 +194,35 @@ async fn a_fast_publisher_within_the_cache_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tiny_objects_are_evicted_by_what_they_take_in_memory() {
+    const GROUPS: u64 = 24;
+    const OBJECTS: u64 = 8000;
+    let (relay, ceiling) = small();
+    let peak = Peak::of(&relay);
+    let publisher = connect(&relay, Wire::Quic).await;
+    let published = publisher.publish("tiny");
+    let subscriber = connect(&relay, Wire::Quic).await;
+    let mut track = subscriber.subscribe("tiny").await;
+    let object = Bytes::from_static(b"x");
+    for index in 0..GROUPS {
+        let mut group = published.track.append_group().unwrap();
+        for frame in 0..OBJECTS {
+            group
+                .write_frame(timestamp(index, frame), object.clone())
+                .unwrap();
+        }
+        group.finish().unwrap();
+        next_group(&mut track).await;
+    }
+    // All together they would take 49 MB, of 192 kB of payload.
+    let peak = peak.get();
+    assert!(
+        (4 << 20..ceiling / 2).contains(&peak),
+        "{peak} of {ceiling}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_that_its_subscriber_does_not_take_is_let_go() {
     let mut config = RelayConfig::local();
     config.limits.stall_timeout = Duration::from_millis(300);

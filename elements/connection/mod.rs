@@ -6,23 +6,31 @@
 //! let config = settings.lock().config()?;                                    // an error: post_error
 //! let mut reporter = Reporter::new(Direction::Write, status.clone(), &config);
 //! let connection = Connection::open(config, Role::Publisher, retention);
-//! let pump = EventPump::new(&element, "moqsink-events", move |element, state| reporter.report(element, state))?;
-//! forward_states(&connection, pump.sender(), |state| state);
+//! let pump = EventPump::new(&element, "moqsink-events", move |element, event| match event {
+//!     Event::Connection(state) => reporter.report(element, state),
+//!     Event::Token(url) => element.imp().renew_token(&url),
+//! })?;
+//! forward_states(&connection, pump.sender(), Event::Connection);
+//! forward_token_requests(&connection, pump.sender(), Event::Token);
 //! ```
 //!
 //! When it stops it drops the pump, closes the connection and calls [`ConnectionStatus::reset`].
 
+mod progress;
 mod pump;
 mod report;
 mod settings;
 mod stats;
 mod status;
+mod token;
 
+pub use progress::Progress;
 pub use pump::{EventPump, EventSender, forward_states};
 pub use report::{Direction, Reporter, post_error, post_warning};
 pub use settings::{ConnectionSettings, MoqCongestionControl, MoqTransport, strings};
 pub use stats::transport_stats;
 pub use status::{ConnectionStatus, MoqConnectionState};
+pub use token::{forward_token_requests, request_token, token_signal};
 
 use gst::{glib::prelude::*, prelude::*};
 

@@ -5,9 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gst::prelude::*;
+use gst::{glib, prelude::*};
 
-use super::status::{ConnectionStatus, MoqConnectionState};
+use super::{
+    Progress,
+    status::{ConnectionStatus, MoqConnectionState},
+};
 use crate::net::{
     config::ConnectConfig,
     error::{Cause, Error},
@@ -17,8 +20,6 @@ use crate::net::{
 
 /// A warning with the cause of the last one is posted again after this time.
 const REPEAT: Duration = Duration::from_secs(5);
-/// The code of our PROGRESS messages.
-const PROGRESS: &str = "connect";
 
 /// Whether the element reads from the relay or writes to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +34,12 @@ pub struct Reporter {
     status: Arc<ConnectionStatus>,
     url: String,
     warned: Option<(Cause, Instant)>,
-    progress: bool,
+    run: Arc<Progress>,
     failed: bool,
 }
 
 impl Reporter {
+    /// A run of the element begins; it lasts until [`ConnectionStatus::reset`].
     pub fn new(
         direction: Direction,
         status: Arc<ConnectionStatus>,
@@ -45,11 +47,11 @@ impl Reporter {
     ) -> Self {
         let urls: Vec<String> = config.urls.iter().map(transport::redact).collect();
         Self {
+            run: status.begin(),
             direction,
             status,
             url: urls.join(" "),
             warned: None,
-            progress: false,
             failed: false,
         }
     }
@@ -59,18 +61,25 @@ impl Reporter {
     pub fn report(&mut self, element: &impl IsA<gst::Element>, state: State) {
         let element = element.as_ref();
         let was_connected = self.status.state() == MoqConnectionState::Connected;
+        let (shown, version) = match &state {
+            State::Connecting { .. } => (MoqConnectionState::Connecting, None),
+            State::Connected { info, .. } => {
+                (MoqConnectionState::Connected, Some(info.version.as_str()))
+            }
+            State::Reconnecting { .. } => (MoqConnectionState::Reconnecting, None),
+            State::Failed(_) => (MoqConnectionState::Failed, None),
+        };
+        if !self.status.set(element, &self.run, shown, version) {
+            return;
+        }
         match state {
             State::Connecting { last } => {
-                self.status
-                    .set(element, MoqConnectionState::Connecting, None);
                 if let Some(error) = last.as_ref().filter(|_| was_connected) {
                     self.disconnected(element, error);
                 }
                 self.retrying(element, last.as_ref());
             }
             State::Connected { info, .. } => {
-                self.status
-                    .set(element, MoqConnectionState::Connected, Some(&info.version));
                 self.warned = None;
                 let structure = gst::Structure::builder("moq-connected")
                     .field("url", &info.url)
@@ -78,27 +87,20 @@ impl Reporter {
                     .field("transport", info.transport)
                     .build();
                 post_element(element, structure);
-                if std::mem::take(&mut self.progress) {
-                    let text = format!("Connected to {} ({})", info.url, info.version);
-                    progress(element, gst::ProgressType::Complete, &text);
-                }
+                let text = format!("Connected to {} ({})", info.url, info.version);
+                self.run.complete(element, &text);
             }
             State::Reconnecting { last } => {
-                self.status
-                    .set(element, MoqConnectionState::Reconnecting, None);
                 if was_connected {
                     self.disconnected(element, &last);
                 }
                 self.retrying(element, Some(&last));
             }
             State::Failed(error) => {
-                self.status.set(element, MoqConnectionState::Failed, None);
                 if was_connected {
                     self.disconnected(element, &error);
                 }
-                if std::mem::take(&mut self.progress) {
-                    progress(element, gst::ProgressType::Error, &error.message);
-                }
+                self.run.fail(element, &error.message);
                 if !std::mem::replace(&mut self.failed, true) {
                     post_error(element, self.direction, &error, &self.url);
                 }
@@ -107,13 +109,8 @@ impl Reporter {
     }
 
     fn retrying(&mut self, element: &gst::Element, last: Option<&Error>) {
-        if !std::mem::replace(&mut self.progress, true) {
-            progress(
-                element,
-                gst::ProgressType::Start,
-                &format!("Connecting to {}", self.url),
-            );
-        }
+        let text = format!("Connecting to {}", self.url);
+        self.run.start(element, &text);
         let Some(error) = last else {
             return;
         };
@@ -124,11 +121,8 @@ impl Reporter {
         };
         if again {
             self.warned = Some((error.cause, now));
-            progress(
-                element,
-                gst::ProgressType::Continue,
-                &format!("Retrying: {}", error.message),
-            );
+            let text = format!("Retrying: {}", error.message);
+            self.run.carry_on(element, &text);
             post_warning(element, self.direction, error, &self.url);
         }
     }
@@ -149,19 +143,10 @@ pub fn post_error(
     error: &Error,
     url: &str,
 ) {
-    let details = details(error, url);
-    let message = match stream_error(error.cause) {
-        Some(code) => gst::message::Error::builder(code, &error.message)
-            .src(element.as_ref())
-            .details(details)
-            .build(),
-        None => {
-            gst::message::Error::builder(resource_error(error.cause, direction), &error.message)
-                .src(element.as_ref())
-                .details(details)
-                .build()
-        }
-    };
+    let message = gst::message::Error::builder_from_error(coded(error, direction))
+        .src(element.as_ref())
+        .details(details(error, url))
+        .build();
     post(element.as_ref(), message);
 }
 
@@ -172,20 +157,19 @@ pub fn post_warning(
     error: &Error,
     url: &str,
 ) {
-    let details = details(error, url);
-    let message = match stream_error(error.cause) {
-        Some(code) => gst::message::Warning::builder(code, &error.message)
-            .src(element.as_ref())
-            .details(details)
-            .build(),
-        None => {
-            gst::message::Warning::builder(resource_error(error.cause, direction), &error.message)
-                .src(element.as_ref())
-                .details(details)
-                .build()
-        }
-    };
+    let message = gst::message::Warning::builder_from_error(coded(error, direction))
+        .src(element.as_ref())
+        .details(details(error, url))
+        .build();
     post(element.as_ref(), message);
+}
+
+/// The error with GStreamer's code for its cause.
+fn coded(error: &Error, direction: Direction) -> glib::Error {
+    match stream_error(error.cause) {
+        Some(code) => glib::Error::new(code, &error.message),
+        None => glib::Error::new(resource_error(error.cause, direction), &error.message),
+    }
 }
 
 fn details(error: &Error, url: &str) -> gst::Structure {
@@ -213,13 +197,6 @@ fn resource_error(cause: Cause, direction: Direction) -> gst::ResourceError {
     }
 }
 
-fn progress(element: &gst::Element, type_: gst::ProgressType, text: &str) {
-    let message = gst::message::Progress::builder(type_, PROGRESS, text)
-        .src(element)
-        .build();
-    post(element, message);
-}
-
 fn post_element(element: &gst::Element, structure: gst::Structure) {
     post(
         element,
@@ -236,7 +213,7 @@ fn post(element: &gst::Element, message: gst::Message) {
 
 #[cfg(test)]
 mod tests {
-    use gst::{MessageView, glib};
+    use gst::MessageView;
 
     use super::*;
     use crate::net::session::SessionInfo;
@@ -254,6 +231,10 @@ mod tests {
         for state in states {
             reporter.report(&element, state);
         }
+        element.status().reset(&element);
+        // What the pump still had in hand when the element stopped.
+        reporter.report(&element, connected(9));
+        assert_eq!(element.status().state(), MoqConnectionState::Disconnected);
         element.set_bus(None);
         std::iter::from_fn(|| bus.pop())
             .map(|message| name(&message))
@@ -295,6 +276,14 @@ mod tests {
 
     fn error(cause: Cause) -> Error {
         Error::new(cause, "sentence")
+    }
+
+    #[test]
+    fn a_dial_that_is_stopped_is_canceled() {
+        assert_eq!(
+            run(vec![State::Connecting { last: None }]),
+            ["Start", "Canceled"]
+        );
     }
 
     #[test]
@@ -354,7 +343,7 @@ mod tests {
 mod test_element {
     use std::sync::LazyLock;
 
-    use gst::{glib, subclass::prelude::*};
+    use gst::subclass::prelude::*;
 
     use super::*;
 

@@ -204,6 +204,11 @@ impl ConnectionSettings {
         self.auth_token.clone()
     }
 
+    /// Takes the place of the property's value.
+    pub fn set_auth_token(&mut self, token: Secret) {
+        self.auth_token = Some(token);
+    }
+
     /// What to connect with. Fails with [`Cause::Settings`] and a sentence that names the property.
     pub fn config(&self) -> Result<ConnectConfig> {
         let mut urls = Vec::new();
@@ -311,7 +316,8 @@ fn address_specs() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("auth-token")
             .nick("Authentication token")
             .blurb(
-                "Token for the relay, used at the next dial (sent as ?jwt=); cannot be read back. Changeable in any state",
+                "Token for the relay, used at the next dial (sent as ?jwt=); cannot be read back. Replaced by what the signal \
+                 request-token returns. Changeable in any state",
             )
             .write_only()
             .mutable_playing()

@@ -1,7 +1,14 @@
 //! The read-only properties `connection-state` and `moq-version`.
 
+use std::sync::Arc;
+
 use gst::{glib, prelude::*};
 use parking_lot::Mutex;
+
+use super::Progress;
+
+/// The code of the PROGRESS messages of connecting.
+const CONNECT: &str = "connect";
 
 /// Where the connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -23,7 +30,14 @@ pub enum MoqConnectionState {
 
 /// What the two properties show. Set by the reporter and by the element when it stops.
 #[derive(Debug, Default)]
-pub struct ConnectionStatus(Mutex<Status>);
+pub struct ConnectionStatus(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    shown: Status,
+    /// Of the run of the element that goes on; what a reporter of an earlier one still says is not for it.
+    run: Option<Arc<Progress>>,
+}
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Status {
@@ -53,7 +67,7 @@ impl ConnectionStatus {
 
     /// The value of one of these properties.
     pub fn get(&self, pspec: &glib::ParamSpec) -> Option<glib::Value> {
-        let status = self.0.lock();
+        let status = &self.0.lock().shown;
         match pspec.name() {
             "connection-state" => Some(status.state.to_value()),
             "moq-version" => Some(status.version.to_value()),
@@ -62,32 +76,58 @@ impl ConnectionStatus {
     }
 
     pub fn state(&self) -> MoqConnectionState {
-        self.0.lock().state
+        self.0.lock().shown.state
     }
 
-    /// Disconnected again, after the pump was dropped.
+    /// The element starts. The progress of its connection also stands for this run.
+    pub(super) fn begin(&self) -> Arc<Progress> {
+        let run = Arc::new(Progress::new(CONNECT));
+        self.0.lock().run = Some(run.clone());
+        run
+    }
+
+    /// Disconnected again, whatever a reporter of this run may still be about to say.
     pub fn reset(&self, element: &impl IsA<gst::Element>) {
-        self.set(element, MoqConnectionState::Disconnected, None);
+        let (run, old) = {
+            let mut inner = self.0.lock();
+            (inner.run.take(), std::mem::take(&mut inner.shown))
+        };
+        if let Some(run) = run {
+            run.close(element);
+        }
+        notify(element, &old, &Status::default());
     }
 
-    /// Sets both and notifies what changed, without the lock.
+    /// Sets both and notifies what changed, without the lock. False when that run is over.
     pub(super) fn set(
         &self,
         element: &impl IsA<gst::Element>,
+        run: &Arc<Progress>,
         state: MoqConnectionState,
         version: Option<&str>,
-    ) {
+    ) -> bool {
         let new = Status {
             state,
             version: version.map(str::to_owned),
         };
-        let old = std::mem::replace(&mut *self.0.lock(), new.clone());
-        let element = element.as_ref();
-        if old.version != new.version {
-            element.notify("moq-version");
-        }
-        if old.state != new.state {
-            element.notify("connection-state");
-        }
+        let old = {
+            let mut inner = self.0.lock();
+            if !inner.run.as_ref().is_some_and(|now| Arc::ptr_eq(now, run)) {
+                return false;
+            }
+            std::mem::replace(&mut inner.shown, new.clone())
+        };
+        notify(element, &old, &new);
+        true
+    }
+}
+
+fn notify(element: &impl IsA<gst::Element>, old: &Status, new: &Status) {
+    let element = element.as_ref();
+    if old.version != new.version {
+        element.notify("moq-version");
+    }
+    if old.state != new.state {
+        element.notify("connection-state");
     }
 }

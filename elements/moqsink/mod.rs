@@ -12,18 +12,26 @@
 //!
 //! | File | What it is about |
 //! |---|---|
-//! | `imp` | the bin: pads, states, end of stream, events of the runtime |
+//! | `imp` | the bin: properties, templates, states |
+//! | `pads` | pads that come and go |
+//! | `events` | what tracks and connection have to say; end of stream |
 //! | `settings` | properties of the element |
 //! | `pad` | the request pad and its properties |
 //! | `track_sink` | the private sink: pacing, caps, segments, buffers |
 //! | `track` | access units → groups of one track |
+//! | `frame` | access units → frames as they are written |
+//! | `network` | what the network makes of a track: losses, congestion, QoS |
 //! | `publication` | broadcast, catalog, announcement: what the tracks have in common |
 //! | `key_unit` | asking the encoder for a key frame |
 //! | `stats` | the `stats` structure |
 
+mod events;
+mod frame;
 mod imp;
 mod key_unit;
+mod network;
 mod pad;
+mod pads;
 mod publication;
 mod settings;
 mod stats;

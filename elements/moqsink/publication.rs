@@ -4,7 +4,7 @@
 //! not block, never while anything of GStreamer is called.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -42,6 +42,8 @@ pub(super) struct Publication {
     generations: Mutex<Generations>,
     /// Counts the timers of announcements, so that one of a broadcast that is over does not announce the next.
     timers: AtomicU64,
+    /// Bytes that tracks offered to those who subscribe.
+    offered: AtomicU64,
 }
 
 /// A publication exists from READY→PAUSED to PAUSED→READY.
@@ -62,6 +64,8 @@ struct Running {
     written: Option<Catalog>,
     tracks: BTreeMap<TrackId, Entry>,
     names: u64,
+    /// Names that tracks of this broadcast have had.
+    used: BTreeSet<String>,
     /// The timer of [`WHOLE`] that is running.
     waiting: Option<u64>,
 }
@@ -101,6 +105,7 @@ impl Publication {
                 .map(|id| (id, Entry::default()))
                 .collect(),
             names: 0,
+            used: BTreeSet::new(),
             waiting: None,
         }));
         Ok(())
@@ -269,6 +274,19 @@ impl Publication {
         }
     }
 
+    /// A frame was written to a track that somebody subscribes to.
+    pub fn offer(&self, bytes: u64) {
+        self.offered.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that were offered, and bytes that the connection sent.
+    pub fn traffic(&self) -> (u64, u64) {
+        let sent = self
+            .connection()
+            .map_or(0, |connection| connection.stats().bytes_sent);
+        (self.offered.load(Ordering::Relaxed), sent)
+    }
+
     fn clock(&self) -> Option<Clock> {
         let wall = u64::try_from(self.generations.lock().wall()?).ok()?;
         Clock::from_unix_ns(wall)
@@ -284,6 +302,7 @@ impl Running {
         self.catalog = catalog;
         self.written = None;
         self.waiting = None;
+        self.used.clear();
         for entry in self.tracks.values_mut() {
             *entry = Entry {
                 name: entry.name.take(),
@@ -293,21 +312,32 @@ impl Running {
         Ok(())
     }
 
-    /// The name that was asked for, that the track had, or the next free `{n}{suffix}`.
+    /// The name that was asked for, that the track had, or the next free `{n}{suffix}`. A name that has carried a track of this
+    /// broadcast before gets a number: its content has ended for relays and players, and they would ask for no other.
     fn name(&mut self, id: TrackId, name: Option<&str>, suffix: &str) -> String {
         if let Some(name) = name {
-            return name.to_owned();
+            let has = |(other, entry): (&TrackId, &Entry)| {
+                *other != id && !entry.ended && entry.name.as_deref() == Some(name)
+            };
+            if self.tracks.iter().any(has) {
+                // Refused when the track is made.
+                return name.to_owned();
+            }
+            let numbered = (2..).map(|n| format!("{name}.{n}"));
+            let mut names = std::iter::once(name.to_owned()).chain(numbered);
+            let free = names.find(|name| self.used.insert(name.clone()));
+            return free.unwrap_or_default();
         }
         if let Some(name) = self.tracks.get(&id).and_then(|entry| entry.name.clone())
             && name.ends_with(suffix)
+            && self.used.insert(name.clone())
         {
             return name;
         }
         loop {
             let name = format!("{}{suffix}", self.names);
             self.names += 1;
-            let taken = |entry: &Entry| entry.name.as_ref() == Some(&name);
-            if !self.tracks.values().any(taken) {
+            if self.used.insert(name.clone()) {
                 return name;
             }
         }
@@ -379,24 +409,26 @@ fn create(connection: &Connection, path: &str) -> Result<(Broadcast, TrackWriter
     Ok((broadcast, catalog))
 }
 
-/// Ends the track of a pad once its last group is on its way, within `limit`; then calls `done` on a worker of the runtime.
+/// Ends the track of a pad once its last group is on its way, within `limit`; then calls `done` on a worker of the runtime, with
+/// the reason if it could not get out.
 pub(super) fn end_track(
     publication: &Arc<Publication>,
     id: TrackId,
     mut writer: TrackWriter,
     limit: Duration,
-    done: impl FnOnce() + Send + 'static,
+    done: impl FnOnce(Result<()>) + Send + 'static,
 ) {
     writer.finish_group();
     let publication = publication.clone();
     runtime::handle().spawn(async move {
-        if let Some(connection) = publication.connection() {
-            publish::drain(&connection, &[writer.demand()], limit).await;
-        }
+        let drained = match publication.connection() {
+            Some(connection) => publish::drain(&connection, &[writer.demand()], limit).await,
+            None => Ok(()),
+        };
         writer.finish();
         publish::ends_told(&[writer.demand()], limit.min(END)).await;
         publication.park(id, writer);
-        done();
+        done(drained);
     });
 }
 
@@ -410,25 +442,35 @@ pub(super) struct Remains {
 
 impl Remains {
     /// Ends tracks, broadcast and connection in order; waits no longer than `drain`, [`END`] and `close` together.
-    pub fn shut_down(self, mut writers: Vec<TrackWriter>, drain: Duration, close: Duration) {
+    ///
+    /// # Errors
+    /// Why what was written could not get out; a limit that cuts delivery short was asked for.
+    pub fn shut_down(
+        self,
+        mut writers: Vec<TrackWriter>,
+        drain: Duration,
+        close: Duration,
+    ) -> Result<()> {
         for writer in &mut writers {
             writer.finish_group();
         }
         let (done, finished) = std::sync::mpsc::sync_channel(1);
         runtime::handle().spawn(async move {
             let demands: Vec<Demand> = writers.iter().map(TrackWriter::demand).collect();
-            publish::drain(&self.connection, &demands, drain).await;
+            let drained = publish::drain(&self.connection, &demands, drain).await;
             writers.iter_mut().for_each(TrackWriter::finish);
             publish::ends_told(&demands, drain.min(END)).await;
             self.broadcast.close();
-            // A limit that cuts delivery short was asked for.
+            // Fails by its limit, or for the same reason.
             let _ = self.connection.close(close).await;
             // Whoever still reads needs the tracks until here.
             drop((writers, self.ended, self.catalog, self.broadcast));
-            let _ = done.send(());
+            let _ = done.send(drained);
         });
         // The limit ends it; the rest goes on by itself.
-        let _ = finished.recv_timeout(drain + drain.min(END) + close);
+        finished
+            .recv_timeout(drain + drain.min(END) + close)
+            .unwrap_or(Ok(()))
     }
 }
 

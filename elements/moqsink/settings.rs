@@ -105,8 +105,8 @@ fn own_specs() -> Vec<glib::ParamSpec> {
         glib::ParamSpecUInt64::builder("retention")
             .nick("Retention")
             .blurb(
-                "How long a group that is not the newest is kept for subscribers that fall behind (ns). Changeable in NULL \
-                 and READY",
+                "How long a group that is not the newest is kept for subscribers that fall behind, and how long it may wait \
+                 for the network before it is given up (ns). Changeable in NULL and READY",
             )
             .default_value(DEFAULT_RETENTION)
             .mutable_ready()
@@ -133,7 +133,9 @@ fn own_specs() -> Vec<glib::ParamSpec> {
             .nick("Statistics")
             .blurb(
                 "application/x-moqsink-stats: transport (kind, version, rtt in ns, bytes and packets sent, lost, …) and for \
-                 each pad, under its name, track, demand, groups, frames, bytes and drops by reason; empty when stopped",
+                 each pad, under its name, track, demand, groups, frames, bytes, what was dropped by reason (drops in frames, \
+                 dropped-groups, dropped-bytes) and what waits for the network (pending-groups, pending-bytes, behind in ns, \
+                 congested); empty when stopped",
             )
             .read_only()
             .build(),

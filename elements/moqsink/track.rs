@@ -11,33 +11,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
     MoqSinkTrackStatus as Status,
+    frame::{Frame, Problem, Unit, frame},
     key_unit::Limiter,
+    network::{Network, Overflow},
     publication::{Publication, TrackId, end_track},
     stats::{Counters, Drop as Lost},
 };
 use crate::{
-    elements::{
-        caps::{H264Stream, Stream},
-        connection::EventSender,
-    },
-    media::{
-        catalog::Rendition,
-        codec::Kind,
-        container::legacy,
-        h264::{self, Config, KeyKind, NalFormat},
-    },
+    elements::{caps::Stream, connection::EventSender},
+    media::{catalog::Rendition, codec::Kind},
     net::{
         error::{Cause, Error},
         publish::{TrackWriter, WriteError},
     },
     policy::{
+        backlog::{Amount, Notice, Pending},
         generation::Position,
-        group::{self, Action, DEFAULT_AUDIO_DURATION, Grouping, Key, Limits, Reason},
+        group::{self, Action, DEFAULT_AUDIO_DURATION, Grouping, Limits, Reason},
     },
     runtime,
 };
@@ -79,22 +73,17 @@ pub(super) enum Event {
     /// `status`, `error` or `name` changed.
     Changed(TrackId),
     KeyUnit(TrackId),
-    /// Frames were lost from now on.
-    Dropped(TrackId, Lost),
+    /// So much was lost since it was told of last.
+    Dropped(TrackId, Lost, Amount),
+    /// The network does not keep up with the track, or does again, and what waits for it.
+    Congestion(TrackId, bool, Pending),
     /// WARNING on the bus.
     Warning(Error),
+    /// A token is wanted for this URL.
+    Token(String),
     /// The track is drained, end of stream may be told. The second is its [`Track::epoch`] at that time.
     Drained(TrackId, u64),
     Connection(crate::net::session::State),
-}
-
-/// One buffer.
-pub(super) struct Unit<'a> {
-    /// Presentation, running time in ns; negative before the segment.
-    pub running: i64,
-    pub delta: bool,
-    pub discont: bool,
-    pub parts: &'a [&'a [u8]],
 }
 
 pub(super) struct Track {
@@ -103,12 +92,15 @@ pub(super) struct Track {
     pub settings: Mutex<Settings>,
     pub info: Mutex<Info>,
     pub counters: Counters,
+    pub network: Network,
     limits: Mutex<Limits>,
     feed: Mutex<Feed>,
     events: Mutex<Option<EventSender<Event>>>,
     key_units: Mutex<Limiter>,
     /// Counts flushes and restarts, so that an end from before one is not told after it.
     epoch: AtomicU64,
+    /// Time 0 of what is told.
+    created: Instant,
 }
 
 #[derive(Default)]
@@ -142,11 +134,13 @@ impl Track {
             settings: Mutex::default(),
             info: Mutex::default(),
             counters: Counters::default(),
+            network: Network::default(),
             limits: Mutex::default(),
             feed: Mutex::default(),
             events: Mutex::new(None),
             key_units: Mutex::default(),
             epoch: AtomicU64::new(0),
+            created: Instant::now(),
         }
     }
 
@@ -244,7 +238,7 @@ impl Track {
     }
 
     /// End of stream: ends the group here, the track once it is drained.
-    pub fn end(&self, drain: Duration) {
+    pub fn end(self: &Arc<Self>, drain: Duration) {
         let mut feed = self.feed.lock();
         feed.end_group();
         feed.phase = Phase::Ended;
@@ -254,50 +248,79 @@ impl Track {
         self.set_status(Status::Ended, None);
         let (id, epoch) = (self.id, self.epoch());
         let events = self.events.lock().clone();
-        let done = move || {
+        let track = self.clone();
+        let done = move |drained: Result<(), Error>| {
+            track.tell_losses(true);
             if let Some(events) = events {
-                runtime::handle()
-                    .spawn(async move { events.send(Event::Drained(id, epoch)).await });
+                runtime::handle().spawn(async move {
+                    if let Err(lost) = drained {
+                        events.send(Event::Warning(lost)).await;
+                    }
+                    events.send(Event::Drained(id, epoch)).await
+                });
             }
         };
         match writer {
             Some(writer) => end_track(&self.publication, self.id, writer, drain, done),
-            None => done(),
+            None => done(Ok(())),
         }
     }
 
-    /// Publishes one access unit, or drops it and counts why. Never waits for the network.
+    /// Publishes one access unit, or drops it and counts why. Never waits for the network; says when that does not keep up.
     ///
     /// # Errors
     /// A track that cannot be opened, which is a matter of settings.
-    pub fn write(self: &Arc<Self>, unit: &Unit<'_>) -> Result<(), Error> {
+    pub fn write(self: &Arc<Self>, unit: &Unit<'_>) -> Result<Option<Overflow>, Error> {
         let mut feed = self.feed.lock();
         let done = self.write_locked(&mut feed, unit);
         drop(feed);
         match done {
-            Ok(()) => Ok(()),
+            Ok(()) => {}
             Err(Problem::Lost(lost)) => {
-                if self.counters.lost(lost) {
-                    self.tell(Event::Dropped(self.id, lost));
-                }
+                self.counters.lost(lost, unit.amount());
                 if lost.wants_key_unit() {
                     self.want_key_unit();
                 }
-                Ok(())
             }
-            Err(Problem::Broken(error)) => {
-                self.fail(&error);
-                Ok(())
-            }
-            Err(Problem::Fatal(error)) => Err(error),
+            Err(Problem::Broken(error)) => self.fail(&error),
+            Err(Problem::Fatal(error)) => return Err(error),
         }
+        self.tell_losses(false);
+        Ok(self.check_network())
     }
 
     /// Counts a buffer that is no access unit to write.
-    pub fn drop_unit(&self, lost: Lost) {
-        if self.counters.lost(lost) {
-            self.tell(Event::Dropped(self.id, lost));
+    pub fn drop_unit(&self, lost: Lost, bytes: u64) {
+        let amount = Amount {
+            groups: 0,
+            frames: 1,
+            bytes,
+        };
+        self.counters.lost(lost, amount);
+        self.tell_losses(false);
+    }
+
+    /// Tells what was lost: what may be told by now, or all when it is the `last` time.
+    fn tell_losses(&self, last: bool) {
+        self.network.count(&self.counters);
+        let now = i64::try_from(self.created.elapsed().as_nanos()).unwrap_or(i64::MAX);
+        for (lost, amount) in self.counters.untold(now, last) {
+            self.tell(Event::Dropped(self.id, lost, amount));
         }
+    }
+
+    fn check_network(&self) -> Option<Overflow> {
+        let (notice, overflow) = self.network.check(&self.publication)?;
+        let pending = self.network.delivery()?.pending();
+        match notice {
+            Notice::Began => self.tell(Event::Congestion(self.id, true, pending)),
+            Notice::GoesOn => {}
+            Notice::Over => {
+                self.tell(Event::Congestion(self.id, false, pending));
+                return None;
+            }
+        }
+        Some(overflow)
     }
 
     fn write_locked(self: &Arc<Self>, feed: &mut Feed, unit: &Unit<'_>) -> Result<(), Problem> {
@@ -314,7 +337,7 @@ impl Track {
             feed.end_group();
         }
         let us = u64::try_from(mapped.time / 1000).unwrap_or(0);
-        let frame = feed.frame(us, unit)?;
+        let frame = frame(feed.stream.as_mut(), us, unit)?;
         let Some(grouping) = &mut feed.grouping else {
             return Err(Problem::Lost(Lost::NoKeyFrame));
         };
@@ -368,6 +391,9 @@ impl Track {
         match written {
             Ok(()) => {
                 self.counters.wrote(starts_group, size);
+                if writer.delivery().is_wanted() {
+                    self.publication.offer(size);
+                }
                 if single {
                     writer.finish_group();
                 }
@@ -406,6 +432,7 @@ impl Track {
                 .open(self.id, settings.name.as_deref(), stream.suffix(), priority)
                 .map_err(Problem::Fatal)?;
             self.follow_demand(&writer);
+            self.network.follow(writer.delivery());
             self.info.lock().name = Some(writer.name().to_owned());
             feed.writer = Some(writer);
             opened = true;
@@ -476,23 +503,6 @@ impl Track {
     }
 }
 
-/// What becomes of a frame that is not written.
-enum Problem {
-    Lost(Lost),
-    /// The track cannot go on; the others do.
-    Broken(Error),
-    /// The element cannot go on.
-    Fatal(Error),
-}
-
-/// A frame as it is written.
-struct Frame {
-    object: Bytes,
-    key: Key,
-    /// It can be a group by itself.
-    alone: bool,
-}
-
 impl Feed {
     /// What comes next starts a group.
     fn end_group(&mut self) {
@@ -503,86 +513,6 @@ impl Feed {
             grouping.reset();
         }
     }
-
-    fn frame(&mut self, us: u64, unit: &Unit<'_>) -> Result<Frame, Problem> {
-        match &mut self.stream {
-            None => Err(Problem::Lost(Lost::NoKeyFrame)),
-            Some(Stream::Opus(_)) => Ok(Frame {
-                object: object(us, unit.parts)?,
-                key: Key::Idr,
-                alone: true,
-            }),
-            Some(Stream::H264(_)) if unit.delta => Ok(Frame {
-                object: object(us, unit.parts)?,
-                key: Key::None,
-                alone: false,
-            }),
-            Some(Stream::H264(stream)) => key_frame(stream, us, unit.parts),
-        }
-    }
-}
-
-/// A frame that upstream calls a key frame: looks what it is, learns its parameter sets and sees that it has them.
-fn key_frame(stream: &mut H264Stream, us: u64, parts: &[&[u8]]) -> Result<Frame, Problem> {
-    // One memory is read where it is; several are gathered into the object first, and read there.
-    let gathered = match parts {
-        [_] => None,
-        parts => Some(object(us, parts)?),
-    };
-    let header = legacy::header(us).map_err(|_| Problem::Lost(Lost::NoTimestamp))?;
-    let au = match (&gathered, parts) {
-        (Some(object), _) => &object[header.as_slice().len()..],
-        (None, parts) => parts.first().copied().unwrap_or_default(),
-    };
-    if stream.format == NalFormat::ByteStream {
-        match Config::from_access_unit(au, NalFormat::ByteStream) {
-            Ok(Some(config)) => stream.config = Some(config),
-            Ok(None) => {}
-            Err(err) => {
-                return Err(Problem::Broken(Error::new(
-                    Cause::Codec,
-                    format!("The H.264 stream cannot be read: {err}"),
-                )));
-            }
-        }
-    }
-    let Some(config) = &stream.config else {
-        return Err(Problem::Lost(Lost::NoKeyFrame));
-    };
-    let kind = h264::key_kind(au, stream.format);
-    let key = if kind.is_closed(config.reorder_depth) {
-        Key::Idr
-    } else if kind == (KeyKind::RecoveryPoint { recovery_frames: 0 }) {
-        Key::Open
-    } else {
-        Key::None
-    };
-    if stream.format == NalFormat::ByteStream
-        && key != Key::None
-        && let Some(with_sets) = h264::prepend_parameter_sets(au, config)
-    {
-        let object = legacy::encode(us, with_sets.iter(), with_sets.total())
-            .map_err(|_| Problem::Lost(Lost::NoTimestamp))?;
-        return Ok(Frame {
-            object,
-            key,
-            alone: false,
-        });
-    }
-    let object = match gathered {
-        Some(object) => object,
-        None => object(us, parts)?,
-    };
-    Ok(Frame {
-        object,
-        key,
-        alone: false,
-    })
-}
-
-fn object(us: u64, parts: &[&[u8]]) -> Result<Bytes, Problem> {
-    let total = parts.iter().map(|part| part.len()).sum();
-    legacy::encode(us, parts.iter().copied(), total).map_err(|_| Problem::Lost(Lost::NoTimestamp))
 }
 
 pub(super) fn default_priority(kind: Kind) -> u8 {

@@ -8,12 +8,7 @@ use std::sync::{
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::{prelude::*, subclass::prelude::*};
 
-use super::{
-    imp::CAT,
-    key_unit,
-    stats::Drop as Lost,
-    track::{Track, Unit},
-};
+use super::{frame::Unit, imp::CAT, key_unit, network, stats::Drop as Lost, track::Track};
 use crate::{
     elements::{
         caps::{self, Stream},
@@ -102,9 +97,9 @@ impl MoqTrackSink {
         track.flush();
     }
 
-    fn drop_buffer(&self, track: &Track, lost: Lost) {
+    fn drop_buffer(&self, track: &Track, lost: Lost, buffer: &gst::BufferRef) {
         gst::debug!(CAT, imp = self, "Dropping a buffer: {}", lost.as_str());
-        track.drop_unit(lost);
+        track.drop_unit(lost, buffer.size() as u64);
     }
 
     /// Presentation time as running time in ns, negative before the segment.
@@ -178,18 +173,18 @@ impl MoqTrackSink {
             return Ok(());
         }
         if flags.contains(gst::BufferFlags::CORRUPTED) {
-            self.drop_buffer(track, Lost::Corrupted);
+            self.drop_buffer(track, Lost::Corrupted, buffer);
             return Ok(());
         }
         if self.is_behind_segment(buffer) {
             track.cut_for_gap();
-            self.drop_buffer(track, Lost::OutOfSegment);
+            self.drop_buffer(track, Lost::OutOfSegment, buffer);
             return Ok(());
         }
         self.anchor(track);
         let Some(running) = self.running_time(buffer) else {
             gst::warning!(CAT, imp = self, "Dropping a buffer without a timestamp");
-            self.drop_buffer(track, Lost::NoTimestamp);
+            self.drop_buffer(track, Lost::NoTimestamp, buffer);
             return Ok(());
         };
         let maps: Result<Vec<_>, _> = buffer
@@ -207,10 +202,21 @@ impl MoqTrackSink {
             discont: flags.contains(gst::BufferFlags::DISCONT),
             parts: &parts,
         };
-        track.write(&unit).map_err(|error| {
+        let overflow = track.write(&unit).map_err(|error| {
             self.fail(&error);
             gst::FlowError::Error
-        })
+        })?;
+        drop(parts);
+        drop(maps);
+        if let Some(overflow) = overflow {
+            gst::debug!(
+                CAT,
+                imp = self,
+                "The network does not keep up: {overflow:?}"
+            );
+            network::send_overflow(self.obj().sink_pad(), running, overflow);
+        }
+        Ok(())
     }
 
     fn is_video(&self, track: &Track) -> bool {

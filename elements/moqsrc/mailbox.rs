@@ -1,10 +1,7 @@
 //! What the player tells, until the element's event thread takes it: the newest of each kind, so that a publisher that changes
 //! its catalog without end fills nothing.
 
-use std::{
-    mem::{Discriminant, discriminant},
-    sync::Arc,
-};
+use std::{mem::discriminant, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -19,7 +16,7 @@ struct Mailbox {
 
 #[derive(Default)]
 struct State {
-    /// In the order in which they came; one of each kind at most.
+    /// In the order in which they came; one of each kind at most, or of each kind and track.
     events: Vec<PlayerEvent>,
     closed: bool,
 }
@@ -35,12 +32,18 @@ pub(super) fn mailbox() -> (Slot, Letters) {
     (Slot(mailbox.clone()), Letters(mailbox))
 }
 
+fn replaces(new: &PlayerEvent, old: &PlayerEvent) -> bool {
+    match (new, old) {
+        (PlayerEvent::Resumed { track: new }, PlayerEvent::Resumed { track: old }) => new == old,
+        _ => discriminant(new) == discriminant(old),
+    }
+}
+
 impl Slot {
     /// Never waits.
     pub(super) fn put(&self, event: PlayerEvent) {
-        let kind: Discriminant<PlayerEvent> = discriminant(&event);
         let mut state = self.0.state.lock();
-        state.events.retain(|waiting| discriminant(waiting) != kind);
+        state.events.retain(|waiting| !replaces(&event, waiting));
         state.events.push(event);
         drop(state);
         self.0.filled.notify_one();

@@ -2,7 +2,10 @@
 
 mod imp;
 mod mailbox;
+mod pad;
+mod run;
 mod session;
+mod settings;
 mod slot;
 mod stats;
 mod streams;

@@ -3,7 +3,13 @@
 //! Pads are made and removed in the element's event thread only. `state` is never held while GStreamer is called; `stopping`
 //! is looked at again after each step that let go of it, because the application may stop the element from `pad-added`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use gst::{prelude::*, subclass::prelude::*};
 use parking_lot::Mutex;
@@ -27,18 +33,21 @@ pub(super) struct Session {
     pub player: Arc<Player>,
     source_id: String,
     group_id: gst::GroupId,
+    /// ns; each pad's source answers with it.
+    latency: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    latency: gst::ClockTime,
     entries: Vec<Entry>,
     /// By track name.
     slots: BTreeMap<String, Slot>,
     pads_made: BTreeMap<Kind, u32>,
     selection: Selection,
     complete: bool,
+    /// EOS was asked for: pads come and begin again no more.
+    ending: bool,
     stopping: bool,
 }
 
@@ -54,10 +63,8 @@ impl Session {
             player: Arc::new(player),
             source_id,
             group_id: gst::GroupId::next(),
-            state: Mutex::new(State {
-                latency,
-                ..State::default()
-            }),
+            latency: Arc::new(AtomicU64::new(latency.nseconds())),
+            state: Mutex::default(),
         }
     }
 
@@ -75,15 +82,25 @@ impl Session {
         self.state.lock().stopping = true;
     }
 
-    pub(super) fn set_latency(&self, latency: gst::ClockTime) {
-        let slots = {
-            let mut state = self.state.lock();
-            state.latency = latency;
-            state.slots.values().cloned().collect::<Vec<_>>()
+    /// No further pads and beginnings from here on: the application ends the pads that there are.
+    pub(super) fn set_ending(&self) {
+        self.state.lock().ending = true;
+    }
+
+    /// The track goes on after its end, and so does its pad.
+    pub(super) fn resume(&self, track: &str) {
+        let slot = {
+            let state = self.state.lock();
+            let slot = (!state.is_over()).then(|| state.slots.get(track).cloned());
+            slot.flatten()
         };
-        for slot in slots {
-            slot.src.set_latency(latency);
+        if let Some(slot) = slot {
+            slot.resume();
         }
+    }
+
+    pub(super) fn set_latency(&self, latency: gst::ClockTime) {
+        self.latency.store(latency.nseconds(), Ordering::Relaxed);
         self.player
             .set_latency(i64::try_from(latency.nseconds()).unwrap_or(i64::MAX / 4));
     }
@@ -128,7 +145,7 @@ impl Session {
     pub(super) fn select(&self, element: &MoqSrc, stream_ids: Vec<String>) {
         let deselected = {
             let mut state = self.state.lock();
-            state.selection = Selection::of(stream_ids);
+            state.selection = Selection::of(stream_ids, &state.entries);
             state.take_deselected()
         };
         for slot in deselected {
@@ -148,11 +165,20 @@ impl Session {
         }
     }
 
+    fn collection(&self, state: &State) -> gst::StreamCollection {
+        streams::collection(&self.source_id, &state.entries)
+    }
+
+    /// Tells the application and whoever is downstream.
     fn post_collection(&self, element: &MoqSrc) {
-        let collection = {
+        let (collection, slots) = {
             let state = self.state.lock();
-            streams::collection(&self.source_id, &state.entries)
+            let slots: Vec<Slot> = state.slots.values().cloned().collect();
+            (self.collection(&state), slots)
         };
+        for slot in slots {
+            slot.src.set_collection(&collection);
+        }
         let message = gst::message::StreamCollection::builder(&collection)
             .src(element)
             .build();
@@ -202,10 +228,7 @@ impl Session {
                 .filter(|entry| state.slots.contains_key(&entry.track))
                 .map(|entry| entry.stream.clone())
                 .collect();
-            (
-                streams::collection(&self.source_id, &state.entries),
-                selected,
-            )
+            (self.collection(&state), selected)
         };
         let message = gst::message::StreamsSelected::builder(&collection)
             .streams(selected)
@@ -216,15 +239,15 @@ impl Session {
 
     /// False when the element is being stopped.
     fn add_slot(&self, element: &MoqSrc, entry: &Entry) -> bool {
-        let (index, latency) = {
+        let (index, collection) = {
             let mut state = self.state.lock();
-            if state.stopping {
+            if state.is_over() {
                 return false;
             }
             let made = state.pads_made.entry(entry.kind).or_default();
             let index = *made;
             *made += 1;
-            (index, state.latency)
+            (index, self.collection(&state))
         };
         let template = element
             .pad_template(entry.kind.template())
@@ -238,8 +261,9 @@ impl Session {
                 kind: entry.kind,
                 rendition: &entry.rendition,
                 stream: &entry.stream,
+                collection: &collection,
                 group_id: self.group_id,
-                latency,
+                latency: self.latency.clone(),
                 player: &self.player,
             },
         );
@@ -259,6 +283,10 @@ impl Session {
         }
         let started =
             element.add_pad(&slot.pad).is_ok() && slot.src.sync_state_with_parent().is_ok();
+        if self.state.lock().ending {
+            // The event may have passed this source by.
+            slot.src.send_event(gst::event::Eos::new());
+        }
         if self.state.lock().stopping {
             // The state change may have passed this source by, and the pads may have been taken away already.
             slot.dispose(element.upcast_ref());
@@ -276,14 +304,18 @@ impl Session {
 
     fn keep(&self, entry: &Entry, slot: &Slot) -> bool {
         let mut state = self.state.lock();
-        if !state.stopping {
+        if !state.is_over() {
             state.slots.insert(entry.track.clone(), slot.clone());
         }
-        !state.stopping
+        !state.is_over()
     }
 }
 
 impl State {
+    fn is_over(&self) -> bool {
+        self.stopping || self.ending
+    }
+
     /// Takes the new entries. A pad whose track is gone goes on with a new track of its kind, as after a restart of the publisher
     /// under other names; without one it stays and waits.
     fn adopt(&mut self, entries: Vec<Entry>) {
@@ -295,7 +327,9 @@ impl State {
             .collect();
         let mut fresh: Vec<&Entry> = entries
             .iter()
-            .filter(|entry| !self.slots.contains_key(&entry.track))
+            .filter(|entry| {
+                !self.slots.contains_key(&entry.track) && !self.selection.refuses(entry)
+            })
             .collect();
         for track in gone {
             let kind = self.slots[&track].kind;
@@ -304,7 +338,8 @@ impl State {
             };
             let heir = fresh.remove(at);
             if let Some(slot) = self.slots.remove(&track) {
-                slot.demand.rename(&heir.track);
+                slot.continue_with(&heir.stream, &heir.track);
+                self.selection.inherit(heir);
                 self.slots.insert(heir.track.clone(), slot);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Weak,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use gst::{glib, prelude::*};
@@ -91,7 +91,9 @@ pub(super) struct Slot {
     pub pad: gst::GhostPad,
     pub src: TrackSrc,
     pub queue: Queue,
-    pub demand: Arc<Demand>,
+    demand: Arc<Demand>,
+    stream: Arc<Mutex<gst::Stream>>,
+    group_id: gst::GroupId,
     source_removed: Arc<AtomicBool>,
     pad_removed: Arc<AtomicBool>,
 }
@@ -104,8 +106,9 @@ pub(super) struct SlotConfig<'a> {
     pub kind: Kind,
     pub rendition: &'a Rendition,
     pub stream: &'a gst::Stream,
+    pub collection: &'a gst::StreamCollection,
     pub group_id: gst::GroupId,
-    pub latency: gst::ClockTime,
+    pub latency: Arc<AtomicU64>,
     pub player: &'a Arc<Player>,
 }
 
@@ -118,22 +121,18 @@ impl Slot {
         let src = TrackSrc::new(
             &format!("track-{}", config.pad_name),
             queue.clone(),
-            config.latency,
+            config.latency.clone(),
         );
         src.set_initial_caps(&caps);
         bin.add(&src)?;
 
-        let stream_start = gst::event::StreamStart::builder(
-            config.stream.stream_id().unwrap_or_default().as_str(),
-        )
-        .group_id(config.group_id)
-        .stream(config.stream.clone())
-        .flags(config.stream.stream_flags())
-        .build();
+        let stream_start = stream_start(config.stream, config.group_id);
         let pad = ghost_pad(&config, &demand, stream_start.clone());
         pad.set_target(Some(&src.static_pad("src").expect("always there")))?;
         pad.set_active(true)?;
         pad.push_event(stream_start);
+        // Who decodes by stream, such as decodebin3, waits for it.
+        pad.push_event(gst::event::StreamCollection::new(config.collection));
         pad.push_event(gst::event::Caps::new(&caps));
         Ok(Self {
             kind: config.kind,
@@ -141,9 +140,31 @@ impl Slot {
             src,
             queue,
             demand,
+            stream: Arc::new(Mutex::new(config.stream.clone())),
+            group_id: config.group_id,
             source_removed: Arc::default(),
             pad_removed: Arc::default(),
         })
+    }
+
+    /// The pad goes on with another track of its kind, as another stream.
+    pub(super) fn continue_with(&self, stream: &gst::Stream, track: &str) {
+        *self.stream.lock() = stream.clone();
+        self.src
+            .set_stream_start(stream_start(stream, self.group_id));
+        self.demand.rename(track);
+    }
+
+    /// Lets data follow an end that downstream was told. Not to be called from a streaming thread.
+    ///
+    /// Sinks of GStreamer 1.22 forget an end only in a flush. Nothing is lost in it: what preceded the end has been presented.
+    pub(super) fn resume(&self) {
+        let stream = self.stream.lock().clone();
+        self.src
+            .set_stream_start(stream_start(&stream, self.group_id));
+        self.queue.resume();
+        self.src.send_event(gst::event::FlushStart::new());
+        self.src.send_event(gst::event::FlushStop::new(false));
     }
 
     /// Ends the stream for downstream, after the last buffer of the source, which is stopped. Before [`Self::dispose`].
@@ -178,8 +199,19 @@ impl Slot {
     }
 }
 
+/// The event that begins a stream, a new one each time: a pad does not send the same event twice.
+fn stream_start(stream: &gst::Stream, group_id: gst::GroupId) -> gst::Event {
+    gst::event::StreamStart::builder(stream.stream_id().unwrap_or_default().as_str())
+        .group_id(group_id)
+        .stream(stream.clone())
+        .flags(stream.stream_flags())
+        .build()
+}
+
 fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event) -> gst::GhostPad {
     let refused = Arc::downgrade(demand);
+    // A stream began after the first: its caps are sent even if they are the same.
+    let renewed = AtomicBool::new(false);
     let relinked = Arc::downgrade(demand);
     let pad = gst::GhostPad::builder_from_template(config.template)
         .name(config.pad_name)
@@ -202,9 +234,19 @@ fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event
         .proxy_pad_event_function(move |pad, parent, event| {
             let event = match event.view() {
                 // The base source names a stream and a group of its own; those of the broadcast stand.
-                gst::EventView::StreamStart(_) => stream_start.clone(),
+                gst::EventView::StreamStart(start) if start.stream().is_none() => {
+                    stream_start.clone()
+                }
+                gst::EventView::StreamStart(_) => {
+                    renewed.store(true, Ordering::Release);
+                    event
+                }
                 // The pad had them when it was added.
-                gst::EventView::Caps(caps) if has_caps(parent, caps) => return true,
+                gst::EventView::Caps(caps)
+                    if has_caps(parent, caps) && !renewed.swap(false, Ordering::AcqRel) =>
+                {
+                    return true;
+                }
                 _ => event,
             };
             gst::Pad::event_default(
@@ -218,9 +260,9 @@ fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event
             if event.type_() == gst::EventType::Reconfigure {
                 set_linked(&relinked, pad.is_linked());
             }
-            super::imp::src_pad_event(pad, parent, event)
+            super::pad::src_pad_event(pad, parent, event)
         })
-        .query_function(super::imp::src_pad_query)
+        .query_function(super::pad::src_pad_query)
         .build();
     let linked = Arc::downgrade(demand);
     pad.connect_linked(move |_, _| set_linked(&linked, true));

@@ -61,6 +61,12 @@ pub(super) struct Entry {
     pub stream: gst::Stream,
 }
 
+impl Entry {
+    pub(super) fn id(&self) -> String {
+        self.stream.stream_id().unwrap_or_default().into()
+    }
+}
+
 /// The tracks of a catalog, video first, in the order of their names; and those that cannot be used, with the reason.
 pub(super) fn entries(catalog: &Catalog, source_id: &str) -> (Vec<Entry>, Vec<(String, String)>) {
     let mut usable = Vec::new();
@@ -129,19 +135,74 @@ pub(super) fn collection(source_id: &str, entries: &[Entry]) -> gst::StreamColle
 
 /// The tracks that the application chose; all of them until it does.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Selection(Option<BTreeSet<String>>);
+pub(super) struct Selection(Option<Choice>);
+
+#[derive(Debug, Clone)]
+struct Choice {
+    chosen: BTreeSet<String>,
+    /// What there was to choose from.
+    offered: BTreeSet<String>,
+}
 
 impl Selection {
-    pub(super) fn of(stream_ids: impl IntoIterator<Item = String>) -> Self {
-        Self(Some(stream_ids.into_iter().collect()))
+    /// A choice among `entries`.
+    pub(super) fn of(stream_ids: impl IntoIterator<Item = String>, entries: &[Entry]) -> Self {
+        Self(Some(Choice {
+            chosen: stream_ids.into_iter().collect(),
+            offered: entries.iter().map(Entry::id).collect(),
+        }))
     }
 
     pub(super) fn has(&self, entry: &Entry) -> bool {
-        self.0.as_ref().is_none_or(|chosen| {
-            entry
-                .stream
-                .stream_id()
-                .is_some_and(|id| chosen.contains(id.as_str()))
-        })
+        self.0
+            .as_ref()
+            .is_none_or(|choice| choice.chosen.contains(&entry.id()))
+    }
+
+    /// Whether the application has seen the track and did not want it.
+    pub(super) fn refuses(&self, entry: &Entry) -> bool {
+        let offered = |choice: &Choice| choice.offered.contains(&entry.id());
+        !self.has(entry) && self.0.as_ref().is_some_and(offered)
+    }
+
+    /// The track takes the place of one that was chosen.
+    pub(super) fn inherit(&mut self, entry: &Entry) {
+        if let Some(choice) = &mut self.0 {
+            choice.chosen.insert(entry.id());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::catalog::AudioRendition;
+
+    fn entry(track: &str) -> Entry {
+        gst::init().expect("GStreamer starts");
+        let audio = AudioRendition {
+            codec: "opus".into(),
+            sample_rate: 48_000,
+            channels: 2,
+            ..AudioRendition::default()
+        };
+        let catalog = Catalog {
+            audio: [(track.to_owned(), audio)].into(),
+            ..Catalog::default()
+        };
+        entries(&catalog, "source").0.remove(0)
+    }
+
+    #[test]
+    fn what_was_not_chosen_is_refused_and_what_was_not_offered_is_not() {
+        let [chosen, refused, later] = ["a", "b", "c"].map(entry);
+        let offered = [chosen.clone(), refused.clone()];
+        let mut selection = Selection::of([chosen.id()], &offered);
+        assert!(selection.has(&chosen) && !selection.refuses(&chosen));
+        assert!(!selection.has(&refused) && selection.refuses(&refused));
+        assert!(!selection.has(&later) && !selection.refuses(&later));
+        selection.inherit(&later);
+        assert!(selection.has(&later));
+        assert!(Selection::default().has(&refused) && !Selection::default().refuses(&refused));
     }
 }

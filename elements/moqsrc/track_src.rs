@@ -26,14 +26,17 @@ glib::wrapper! {
 }
 
 impl TrackSrc {
-    pub(super) fn new(name: &str, queue: Queue, latency: gst::ClockTime) -> Self {
+    /// `latency` in ns, which may change.
+    pub(super) fn new(name: &str, queue: Queue, latency: Arc<AtomicU64>) -> Self {
         let src: Self = glib::Object::builder().property("name", name).build();
         let imp = src.imp();
         imp.queue
             .set(queue)
             .ok()
             .expect("a new source has no queue");
-        imp.latency.store(latency.nseconds(), Ordering::Relaxed);
+        imp.latency
+            .set(latency)
+            .expect("a new source has no latency");
         src
     }
 
@@ -42,10 +45,15 @@ impl TrackSrc {
         *self.imp().caps.lock() = Some(caps.clone());
     }
 
-    pub(super) fn set_latency(&self, latency: gst::ClockTime) {
-        self.imp()
-            .latency
-            .store(latency.nseconds(), Ordering::Relaxed);
+    /// Another stream begins with the next configuration.
+    pub(super) fn set_stream_start(&self, event: gst::Event) {
+        *self.imp().stream_start.lock() = Some(event);
+    }
+
+    /// The streams of the broadcast are these from now on.
+    pub(super) fn set_collection(&self, collection: &gst::StreamCollection) {
+        let event = gst::event::StreamCollection::new(collection);
+        *self.imp().collection.lock() = Some(event);
     }
 }
 
@@ -95,8 +103,12 @@ mod imp {
     #[derive(Default)]
     pub struct TrackSrc {
         pub(super) queue: OnceLock<Queue>,
-        pub(super) latency: AtomicU64,
+        pub(super) latency: OnceLock<Arc<AtomicU64>>,
         pub(super) caps: Mutex<Option<gst::Caps>>,
+        /// Pushed before the next caps.
+        pub(super) stream_start: Mutex<Option<gst::Event>>,
+        /// Pushed as soon as there is something to push.
+        pub(super) collection: Mutex<Option<gst::Event>>,
         /// The segment that no buffer has been pushed in yet.
         pub(super) segment: Mutex<Option<gst::FormattedSegment<gst::ClockTime>>>,
     }
@@ -184,7 +196,8 @@ mod imp {
 
         fn query(&self, query: &mut gst::QueryRef) -> bool {
             if let gst::QueryViewMut::Latency(query) = query.view_mut() {
-                let latency = gst::ClockTime::from_nseconds(self.latency.load(Ordering::Relaxed));
+                let latency = self.latency.get().expect("set when the source is made");
+                let latency = gst::ClockTime::from_nseconds(latency.load(Ordering::Relaxed));
                 query.set(true, latency, gst::ClockTime::NONE);
                 return true;
             }
@@ -202,6 +215,10 @@ mod imp {
                     Popped::Flushing => return Err(gst::FlowError::Flushing),
                     Popped::Item(item) => item,
                 };
+                let collection = self.collection.lock().take();
+                if let Some(collection) = collection {
+                    self.push_event(collection);
+                }
                 match item {
                     Item::Config(rendition) => self.configure(&rendition)?,
                     Item::Segment { start } => {
@@ -246,6 +263,11 @@ mod imp {
             };
             gst::info!(CAT, imp = self, "caps {caps}");
             *self.caps.lock() = Some(caps.clone());
+            let stream_start = self.stream_start.lock().take();
+            if let Some(stream_start) = stream_start {
+                self.push_event(stream_start);
+                self.push_event(gst::event::Caps::new(&caps));
+            }
             self.obj()
                 .set_caps(&caps)
                 .map_err(|_| gst::FlowError::NotNegotiated)
@@ -253,19 +275,24 @@ mod imp {
 
         /// The base class sends a segment with the first buffer in it only, and a gap needs one too.
         fn push_gap(&self, start: Nanos, duration: Nanos) {
-            let pad = self.obj().static_pad("src").expect("always there");
             let Some(start) = timestamp(start) else {
                 return;
             };
             let segment = self.segment.lock().take();
             if let Some(segment) = segment {
-                pad.push_event(gst::event::Segment::new(&segment));
+                self.push_event(gst::event::Segment::new(&segment));
             }
             let duration = u64::try_from(duration)
                 .ok()
                 .map(gst::ClockTime::from_nseconds);
             let gap = gst::event::Gap::builder(start).duration(duration).build();
-            pad.push_event(gap);
+            self.push_event(gap);
+        }
+
+        /// In the streaming thread. Who refuses it says so at the next buffer.
+        fn push_event(&self, event: gst::Event) {
+            let pad = self.obj().static_pad("src").expect("always there");
+            pad.push_event(event);
         }
     }
 }

@@ -2,20 +2,24 @@
 //!
 //! | Module | What it decides |
 //! |---|---|
+//! | [`backlog`] | what of a published track waits for the network, and what is lost |
 //! | [`timeline`] | media time → running time, once for a whole broadcast |
 //! | [`reorder`] | which frame comes next, and when a group is given up |
 //! | [`dts`] | decoding timestamps from presentation timestamps |
 //! | [`group`] | where the groups of a published track start |
 //! | [`generation`] | running time → media time of a published broadcast |
+//! | [`tally`] | how often a loss is told of |
 //! | [`retry`] | how long to wait before the next attempt |
 
 #![forbid(unsafe_code)]
 
+pub mod backlog;
 pub mod dts;
 pub mod generation;
 pub mod group;
 pub mod reorder;
 pub mod retry;
+pub mod tally;
 pub mod timeline;
 
 /// A point in time or a span, in nanoseconds.

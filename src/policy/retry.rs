@@ -25,12 +25,18 @@ impl Backoff {
 
     /// The delay before the next attempt.
     pub fn next_delay(&mut self) -> Duration {
+        self.next_delay_within(self.cap)
+    }
+
+    /// The same where a lower cap holds for the time being.
+    pub fn next_delay_within(&mut self, cap: Duration) -> Duration {
+        let cap = cap.min(self.cap);
         let doubled = 1u32
             .checked_shl(self.attempts)
             .and_then(|factor| self.base.checked_mul(factor))
-            .map_or(self.cap, |delay| delay.min(self.cap));
+            .map_or(cap, |delay| delay.min(cap));
         self.attempts = self.attempts.saturating_add(1);
-        doubled.mul_f64(1.0 - self.rng.f64() / 2.0).min(self.cap)
+        doubled.mul_f64(1.0 - self.rng.f64() / 2.0).min(cap)
     }
 
     /// How many delays were given since the last success.
@@ -66,6 +72,17 @@ mod tests {
                 assert!(delay <= full && delay >= full / 2, "{attempt}: {delay:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_lower_cap_holds_for_the_delays_it_is_asked_for() {
+        let low = CAP / 5;
+        let mut backoff = backoff(3);
+        for _ in 0..20 {
+            assert!(backoff.next_delay_within(low) <= low);
+        }
+        assert!(backoff.next_delay_within(CAP * 2) <= CAP);
+        assert!(backoff.next_delay() >= CAP / 2);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod interop;
+pub mod launch;
 pub mod paths;
 pub mod publisher;
 

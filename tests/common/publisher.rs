@@ -147,7 +147,7 @@ fn publish(
         let media_us = running.useconds();
         let map = buffer.map_readable().expect("readable");
         if (packets == 0 && key)
-            || (packets > 0 && (writer.written().frames == 0 || writer.group_frames() >= packets))
+            || (packets > 0 && (writer.group_frames() == 0 || writer.group_frames() >= packets))
         {
             writer.start_group().expect("a group");
         }

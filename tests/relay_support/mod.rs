@@ -16,16 +16,11 @@ use std::{
 };
 
 use gstmoq::net::{
+    config::Tls,
     relay::{Relay, RelayConfig},
-    transport::Session as Transport,
+    transport::{Session as Transport, parse_pin, tls},
 };
 use moq_net::{Client, Versions, origin};
-use rustls::{
-    DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use web_transport_quinn::proto::ConnectRequest;
 
@@ -150,78 +145,13 @@ pub fn client_config(alpns: &[&str], fingerprint: &str) -> quinn::ClientConfig {
     quinn::ClientConfig::new(Arc::new(crypto))
 }
 
-pub fn tls_config(alpns: &[&str], fingerprint: &str) -> Arc<rustls::ClientConfig> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let pinned = Pinned {
-        provider: provider.clone(),
-        fingerprint: fingerprint.to_owned(),
-    };
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(pinned))
-        .with_no_client_auth();
-    tls.alpn_protocols = alpns.iter().map(|alpn| alpn.as_bytes().to_vec()).collect();
-    Arc::new(tls)
-}
-
 /// Accepts the one certificate whose fingerprint the relay tells.
-#[derive(Debug)]
-struct Pinned {
-    provider: Arc<CryptoProvider>,
-    fingerprint: String,
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let digest = web_transport_quinn::crypto::sha256(&self.provider, leaf);
-        if hex::encode(digest.as_ref()) != self.fingerprint {
-            return Err(rustls::Error::General("another certificate".to_owned()));
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
+pub fn tls_config(alpns: &[&str], fingerprint: &str) -> Arc<rustls::ClientConfig> {
+    let trust = Tls {
+        pins: vec![parse_pin(fingerprint).unwrap()],
+        ..Tls::default()
+    };
+    tls::client(&trust, None, alpns).unwrap()
 }
 
 /// A broadcast of one track, written by hand.

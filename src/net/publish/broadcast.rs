@@ -3,7 +3,7 @@ use moq_net::{Timescale, origin};
 use super::track::{TrackOptions, TrackWriter};
 use crate::net::{
     error::{Cause, Error, Result},
-    session::Connection,
+    session::{Connection, Path},
 };
 
 /// Priority of catalog tracks: a player can do nothing before it has read one.
@@ -13,6 +13,8 @@ pub const CATALOG_PRIORITY: u8 = 100;
 pub struct Broadcast {
     producer: moq_net::broadcast::Producer,
     path: String,
+    /// What its tracks are sent over.
+    network: Path,
 }
 
 impl Broadcast {
@@ -22,7 +24,9 @@ impl Broadcast {
     /// # Errors
     /// [`Cause::Settings`] when the name cannot be announced, [`Cause::ConnectionLost`] when the connection is gone for good.
     pub fn create(connection: &Connection, path: &str) -> Result<Self> {
-        Self::create_in(&connection.origin, path)
+        let mut broadcast = Self::create_in(&connection.origin, path)?;
+        broadcast.network = connection.path();
+        Ok(broadcast)
     }
 
     pub(in crate::net) fn create_in(origin: &origin::Producer, path: &str) -> Result<Self> {
@@ -41,12 +45,8 @@ impl Broadcast {
         Ok(Self {
             producer,
             path: path.to_owned(),
+            network: Path::default(),
         })
-    }
-
-    /// The name.
-    pub fn path(&self) -> &str {
-        &self.path
     }
 
     /// Adds a track. Its name is free again once its writer was dropped.
@@ -71,7 +71,7 @@ impl Broadcast {
                     format!("“{name}” cannot be a track: {err}"),
                 ),
             })?;
-        Ok(TrackWriter::new(track))
+        Ok(TrackWriter::new(track, self.network.clone()))
     }
 
     /// Makes the broadcast visible. Call it once the tracks that a player needs first are there: players act on the
@@ -88,11 +88,6 @@ impl Broadcast {
                     format!("“{}” cannot be announced: {err}", self.path),
                 )
             })
-    }
-
-    /// Takes the announcement back; tracks that are subscribed already go on.
-    pub fn unannounce(&self) {
-        self.producer.unannounce();
     }
 
     /// Ends the broadcast for good. Its tracks end as they were told to.

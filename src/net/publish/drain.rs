@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::track::Demand;
-use crate::net::session::Connection;
+use crate::net::{error::Result, session::Connection};
 
 /// How often the connection's counters are looked at.
 const SAMPLE: Duration = Duration::from_millis(50);
@@ -18,13 +18,16 @@ const NOISE: u64 = 1024;
 /// Waits until what was written to `tracks` is on its way to those who subscribe, within `limit`; at once when nobody does
 /// or no session is up. Call it between the end of the last group and the end of the track: a relay cancels its
 /// subscription when the track ends, also one whose last group is still under way.
-pub async fn drain(connection: &Connection, tracks: &[Demand], limit: Duration) {
-    // Without a session nobody subscribes, so that the state of the connection need not be asked.
-    if !tracks.iter().any(Demand::is_used) {
-        return;
+///
+/// # Errors
+/// Why the session is lost that was up.
+pub async fn drain(connection: &Connection, tracks: &[Demand], limit: Duration) -> Result<()> {
+    // Without a session nobody subscribes.
+    if tracks.iter().any(Demand::is_used) {
+        // The limit ends it, as intended.
+        let _ = timeout(limit, settled(connection, tracks)).await;
     }
-    // The limit ends it, as intended.
-    let _ = timeout(limit, settled(connection, tracks)).await;
+    connection.delivered()
 }
 
 async fn settled(connection: &Connection, tracks: &[Demand]) {

@@ -5,12 +5,14 @@
 //! somebody subscribed to. Nothing here waits for the network.
 
 mod broadcast;
+mod delivery;
 mod drain;
 mod track;
 
 pub use broadcast::{Broadcast, CATALOG_PRIORITY};
+pub use delivery::Delivery;
 pub use drain::{drain, ends_told};
-pub use track::{Demand, TrackOptions, TrackWriter, WriteError, Written};
+pub use track::{Demand, TrackOptions, TrackWriter, WriteError};
 
 #[cfg(test)]
 mod tests;

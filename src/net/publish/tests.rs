@@ -76,8 +76,6 @@ fn frames_are_read_in_the_groups_they_were_written_to() {
         }
         assert_eq!(writer.group_frames(), 2);
     }
-    assert_eq!(writer.written().groups, 2);
-    assert_eq!(writer.written().frames, 4);
     writer.finish();
     drop(writer);
     within(async {
@@ -139,12 +137,50 @@ fn demand_follows_subscribers_and_ends_with_the_track() {
     assert_eq!(within(demand.changed()), None);
 }
 
+/// A reader that holds group 0 until it has waited long, and what was lost when it lets go.
+fn lost_when_let_go(max_age: Duration) -> u64 {
+    let broadcast = broadcast();
+    let mut writer = broadcast.track("v", OPTIONS).expect("free");
+    let subscription = moq_net::track::Subscription::default().with_max_age(max_age);
+    let mut subscriber = writer.track_for_tests().subscribe(subscription);
+    let delivery = writer.delivery();
+    within(async {
+        writer.start_group().expect("open");
+        writer.write(0, frame("a")).expect("room");
+        let group = subscriber.recv_group().await.expect("it goes on");
+        writer.start_group().expect("open");
+        writer.write(1_000_000, frame("b")).expect("room");
+        writer.write(1_500_000, frame("c")).expect("room");
+        while delivery.pending().behind < 100_000_000 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(delivery.pending().groups, 1);
+        drop(group);
+        while delivery.pending().groups > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let [(_, expired), (_, evicted)] = delivery.take_losses();
+    assert_eq!(evicted.groups, 0);
+    expired.groups
+}
+
+#[test]
+fn a_group_that_is_let_go_of_when_it_is_too_old_is_lost() {
+    assert_eq!(lost_when_let_go(Duration::from_millis(200)), 1);
+}
+
+#[test]
+fn a_group_that_is_let_go_of_while_it_is_young_is_delivered() {
+    assert_eq!(lost_when_let_go(Duration::from_secs(1)), 0);
+}
+
 #[test]
 fn a_snapshot_is_a_group_of_one_frame() {
     let broadcast = broadcast();
     let mut writer = broadcast.track("catalog.json", OPTIONS).expect("free");
     writer.write_snapshot(0, frame("{}")).expect("open");
     writer.write_snapshot(1, frame("{}")).expect("open");
-    assert_eq!(writer.written().groups, 2);
+    assert_eq!(writer.track_for_tests().latest(), Some(1));
     assert_eq!(writer.group_frames(), 0);
 }

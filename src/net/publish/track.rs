@@ -4,7 +4,8 @@ use bytes::Bytes;
 use moq_net::{Timestamp, group, track};
 use tokio::sync::watch;
 
-use crate::runtime;
+use super::delivery::{Delivery, Following};
+use crate::{net::session::Path, runtime};
 
 /// Bytes of one group that the protocol library keeps; one more aborts the group.
 pub(super) const MAX_GROUP_BYTES: u64 = group::MAX_CACHE_BYTES;
@@ -35,21 +36,12 @@ pub enum WriteError {
     Ended,
 }
 
-/// What a track has carried so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Written {
-    pub groups: u64,
-    pub frames: u64,
-    /// Containers included.
-    pub bytes: u64,
-}
-
 /// Writes one track, one group at a time. Dropping it ends the open group and the track.
 pub struct TrackWriter {
     track: track::Producer,
     group: Option<Open>,
     demand: watch::Receiver<bool>,
-    written: Written,
+    following: Following,
 }
 
 struct Open {
@@ -59,13 +51,13 @@ struct Open {
 }
 
 impl TrackWriter {
-    pub(super) fn new(track: track::Producer) -> Self {
+    pub(super) fn new(track: track::Producer, path: Path) -> Self {
         let demand = watch_demand(track.demand());
         Self {
             track,
             group: None,
             demand,
-            written: Written::default(),
+            following: Following::new(path),
         }
     }
 
@@ -82,6 +74,11 @@ impl TrackWriter {
         }
     }
 
+    /// What becomes of what is written.
+    pub fn delivery(&self) -> Delivery {
+        self.following.delivery()
+    }
+
     /// Ends the open group, if any, and starts the next one.
     ///
     /// # Errors
@@ -89,12 +86,12 @@ impl TrackWriter {
     pub fn start_group(&mut self) -> Result<(), WriteError> {
         self.finish_group();
         let producer = self.track.append_group().map_err(|_| WriteError::Ended)?;
+        self.following.open(&self.track, &producer);
         self.group = Some(Open {
             producer,
             frames: 0,
             bytes: 0,
         });
-        self.written.groups += 1;
         Ok(())
     }
 
@@ -109,8 +106,8 @@ impl TrackWriter {
         if open.bytes + size > MAX_GROUP_BYTES {
             return Err(WriteError::GroupFull);
         }
-        let timestamp = Timestamp::from_micros(timestamp).map_err(|_| WriteError::Timestamp)?;
-        match open.producer.write_frame(timestamp, frame) {
+        let stamp = Timestamp::from_micros(timestamp).map_err(|_| WriteError::Timestamp)?;
+        match open.producer.write_frame(stamp, frame) {
             Ok(()) => {}
             Err(moq_net::Error::TimestampMismatch) => return Err(WriteError::Timestamp),
             // The library's own count of frames and bytes decides; it has given the group up by now.
@@ -127,8 +124,7 @@ impl TrackWriter {
         }
         open.frames += 1;
         open.bytes += size;
-        self.written.frames += 1;
-        self.written.bytes += size;
+        self.following.write(&self.track, timestamp, size);
         Ok(())
     }
 
@@ -146,6 +142,7 @@ impl TrackWriter {
     /// Ends the open group, if any: subscribers need not wait for more of it.
     pub fn finish_group(&mut self) {
         if let Some(open) = self.group.take() {
+            self.following.finish();
             // Fails only when the library gave the group up already.
             let _ = open.producer.finish();
         }
@@ -154,16 +151,6 @@ impl TrackWriter {
     /// Frames in the open group.
     pub fn group_frames(&self) -> u64 {
         self.group.as_ref().map_or(0, |open| open.frames)
-    }
-
-    /// Bytes in the open group.
-    pub fn group_bytes(&self) -> u64 {
-        self.group.as_ref().map_or(0, |open| open.bytes)
-    }
-
-    /// What was written since the track was created.
-    pub fn written(&self) -> Written {
-        self.written
     }
 
     /// Ends the track. Those who come later still read its end, as long as the writer lives. A relay may drop the tail of a

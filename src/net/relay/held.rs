@@ -20,7 +20,20 @@ use std::{
 use moq_net::cache;
 use parking_lot::Mutex;
 
-use super::{config::Cache, stats::Counter};
+use super::{
+    config::Cache,
+    stats::{Counter, Moved},
+};
+
+/// What an object takes in memory beside its payload: its place in the group, and up to three allocations. `moq_net` does not
+/// count it, and objects of a few bytes would take a hundred times what it counts.
+const PER_FRAME: u64 = 256;
+
+/// About what `moq_net` counts for a group beside its payload.
+const PER_GROUP: u64 = 512;
+
+/// Weights are multiples of this.
+const UNIT: u64 = 1024;
 
 /// Sizes of ended streams that are remembered of one session.
 const REMEMBERED: usize = 2048;
@@ -38,6 +51,11 @@ pub(super) struct Gate {
     reserve: u64,
     /// Bytes that any session may hold even then.
     share: AtomicU64,
+    capacity: u64,
+    /// What a byte that `moq_net` counts takes in memory, in 1/[`UNIT`], for what came in lately.
+    weight: AtomicU64,
+    /// A leaf.
+    lately: Mutex<Received>,
     /// Streams that were ended because the peer did not take what was sent.
     pub stalled: Counter,
 }
@@ -49,13 +67,32 @@ impl Gate {
             mark: cache.bytes.saturating_add(cache.reserve()),
             reserve: cache.reserve(),
             share: AtomicU64::new(cache.reserve()),
+            capacity: cache.bytes,
+            weight: AtomicU64::new(UNIT),
+            lately: Mutex::default(),
             stalled: Counter::default(),
         })
     }
 
     /// Bytes that the relay holds for all sessions.
     pub fn used(&self) -> u64 {
-        self.pool.used()
+        weigh(self.pool.used(), self.weight.load(Ordering::Relaxed))
+    }
+
+    /// Takes account of what all sessions received since the last time, of which `kept` is how many tenths of a percent
+    /// of what came in before still count.
+    pub fn weigh(&self, received: Received, kept: u64) {
+        let weight = {
+            let mut lately = self.lately.lock();
+            lately.frames = lately.frames * kept / 1000 + received.frames;
+            lately.counted = lately.counted * kept / 1000 + received.counted;
+            lately.weight()
+        };
+        self.weight.store(weight, Ordering::Relaxed);
+        // The cache evicts by what it counts.
+        let capacity = u128::from(self.capacity) * u128::from(UNIT) / u128::from(weight);
+        self.pool
+            .resize(u64::try_from(capacity).unwrap_or(u64::MAX));
     }
 
     pub fn is_over(&self) -> bool {
@@ -78,6 +115,32 @@ impl Gate {
     }
 }
 
+/// What came in, as far as it matters to memory.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Received {
+    pub frames: u64,
+    /// Bytes as `moq_net` counts them, about.
+    pub counted: u64,
+}
+
+impl Received {
+    fn of(moved: &Moved) -> Self {
+        Self {
+            frames: moved.frames_received,
+            counted: moved.bytes_received + moved.groups_received * PER_GROUP,
+        }
+    }
+
+    fn weight(&self) -> u64 {
+        UNIT + self.frames.saturating_mul(PER_FRAME * UNIT) / self.counted.max(PER_GROUP)
+    }
+}
+
+fn weigh(bytes: u64, weight: u64) -> u64 {
+    let weighed = u128::from(bytes) * u128::from(weight) / u128::from(UNIT);
+    u64::try_from(weighed).unwrap_or(u64::MAX)
+}
+
 /// The account of one session.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -88,7 +151,10 @@ pub(super) struct Held {
     newest: AtomicU64,
     /// Bytes of streams that ended since then.
     ended: AtomicU64,
-    /// A leaf, as is `waiting`.
+    /// As of [`Gate`], for all that this session sent.
+    weight: AtomicU64,
+    /// A leaf, as are `sizes` and `waiting`.
+    received: Mutex<Received>,
     sizes: Mutex<VecDeque<u64>>,
     waiting: Mutex<Vec<Waker>>,
 }
@@ -100,6 +166,8 @@ impl Held {
             open: AtomicU64::new(0),
             newest: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            weight: AtomicU64::new(UNIT),
+            received: Mutex::default(),
             sizes: Mutex::default(),
             waiting: Mutex::default(),
         })
@@ -107,15 +175,28 @@ impl Held {
 
     /// At most what the cache's eviction cannot take: what is coming in and the newest group of each track.
     pub fn bytes(&self) -> u64 {
-        [&self.open, &self.newest, &self.ended]
+        let bytes = [&self.open, &self.newest, &self.ended]
             .iter()
-            .fold(0, |sum, part| {
+            .fold(0_u64, |sum, part| {
                 sum.saturating_add(part.load(Ordering::Relaxed))
-            })
+            });
+        weigh(bytes, self.weight.load(Ordering::Relaxed))
     }
 
-    /// Brings the estimate up to date for a session of which `tracks` tracks are read.
-    pub fn count(&self, tracks: u64) {
+    /// Brings the estimate up to date, and returns what was received since the last time.
+    pub fn count(&self, moved: &Moved) -> Received {
+        let now = Received::of(moved);
+        self.weight.store(now.weight(), Ordering::Relaxed);
+        self.count_newest(moved.tracks);
+        let before = std::mem::replace(&mut *self.received.lock(), now);
+        Received {
+            frames: now.frames.saturating_sub(before.frames),
+            counted: now.counted.saturating_sub(before.counted),
+        }
+    }
+
+    /// For a session of which `tracks` tracks are read.
+    fn count_newest(&self, tracks: u64) {
         self.ended.store(0, Ordering::Relaxed);
         if !self.gate.is_near() {
             self.newest.store(0, Ordering::Relaxed);
@@ -229,8 +310,31 @@ mod tests {
         let held = Held::new(gate());
         held.received(5);
         held.stream_ended(5, false);
-        held.count(1);
+        held.count_newest(1);
         assert_eq!(held.bytes(), 0);
+    }
+
+    #[test]
+    fn small_objects_count_with_what_they_take_beside_their_payload() {
+        let gate = gate();
+        let held = Held::new(gate.clone());
+        held.received(1000);
+        let moved = |frames_received, bytes_received| Moved {
+            frames_received,
+            bytes_received,
+            groups_received: 1,
+            ..Moved::default()
+        };
+        held.count(&moved(1, 1 << 20));
+        assert_eq!(held.bytes(), 1000, "one large object");
+        let received = held.count(&moved(1001, (1 << 20) + 1000));
+        assert_eq!((received.frames, received.counted), (1000, 1000));
+
+        gate.weigh(received, 1000);
+        let weight = gate.weight.load(Ordering::Relaxed);
+        assert_eq!(weight / UNIT, 257, "a byte and 256 for each");
+        gate.weigh(Received::default(), 0);
+        assert_eq!(gate.weight.load(Ordering::Relaxed), UNIT, "forgotten");
     }
 
     #[test]

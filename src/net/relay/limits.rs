@@ -9,7 +9,12 @@ use std::{
 
 use moq_net::stats::{Registry, Report};
 
-use super::{access::network_of, held::Held, shared::Shared, stats::Moved};
+use super::{
+    access::network_of,
+    held::{Held, Received},
+    shared::Shared,
+    stats::Moved,
+};
 
 /// How often the use of each session is held against its limits.
 const CHECK: Duration = Duration::from_millis(100);
@@ -59,6 +64,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
 fn hold_counts(shared: &Shared, live: &mut Vec<Live>) {
     let limits = &shared.limits;
     let mut publishers = 0;
+    let mut received = Received::default();
     live.retain(|session| {
         let moved = Moved::of(&session.registry);
         if moved.broadcasts > limits.broadcasts_per_session
@@ -73,11 +79,20 @@ fn hold_counts(shared: &Shared, live: &mut Vec<Live>) {
             shared.close_for_limit(session.id, &session.moq, "too many broadcasts or tracks");
             return false;
         }
-        session.held.count(moved.tracks);
+        let more = session.held.count(&moved);
+        received.frames += more.frames;
+        received.counted += more.counted;
         publishers += u64::from(moved.tracks > 0);
         true
     });
     shared.gate.split(publishers);
+    shared.gate.weigh(received, kept(shared.cache_age));
+}
+
+/// How much of what came in before a check is still there after it, in tenths of a percent, if it stays for `age`.
+fn kept(age: Duration) -> u64 {
+    let lost = CHECK.as_millis() * 1000 / age.as_millis().max(1);
+    1000_u64.saturating_sub(u64::try_from(lost).unwrap_or(u64::MAX).max(1))
 }
 
 /// Closes the session that holds most if all together hold too much for too long.
@@ -213,6 +228,14 @@ mod tests {
         let holders = [holder(1, 1, 10), holder(2, 2, 3)];
         overload.victim(start, true, 10, &holders);
         assert_eq!(overload.victim(start + GRACE, true, 10, &holders), None);
+    }
+
+    #[test]
+    fn what_came_in_counts_for_about_as_long_as_it_is_kept() {
+        assert_eq!(kept(Duration::from_secs(10)), 990);
+        assert_eq!(kept(Duration::from_millis(100)), 0);
+        assert_eq!(kept(Duration::ZERO), 0);
+        assert_eq!(kept(Duration::MAX), 999);
     }
 
     #[test]

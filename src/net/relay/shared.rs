@@ -55,6 +55,7 @@ pub(super) struct Shared {
     /// The page that is served over HTTP.
     pub web_root: Option<PathBuf>,
     pub gate: Arc<Gate>,
+    pub cache_age: Duration,
     next_id: AtomicU64,
     sessions: Mutex<HashMap<u64, Session>>,
     addresses: Mutex<Addresses>,
@@ -131,6 +132,7 @@ impl Shared {
             http: Places::default(),
             web_root: config.web_root,
             gate: Gate::new(pool, &config.cache),
+            cache_age: config.cache.age,
             next_id: AtomicU64::new(1),
             sessions: Mutex::default(),
             addresses: Mutex::default(),

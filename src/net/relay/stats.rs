@@ -62,7 +62,7 @@ pub struct Stats {
     /// Payload that went to subscribers.
     pub bytes_sent: u64,
     pub frames_sent: u64,
-    /// Gauge: payload held, in all.
+    /// Gauge: payload held, in all, with what each object costs beside it.
     pub cache_bytes: u64,
     pub http_requests: u64,
     /// Events that nobody fetched in time.
@@ -119,6 +119,7 @@ pub(super) struct Moved {
     pub tracks: u64,
     pub bytes_received: u64,
     pub frames_received: u64,
+    pub groups_received: u64,
     pub bytes_sent: u64,
     pub frames_sent: u64,
 }
@@ -143,6 +144,7 @@ impl Moved {
                     moved.tracks += traffic.active_subscriptions();
                     moved.bytes_received += traffic.bytes;
                     moved.frames_received += traffic.frames;
+                    moved.groups_received += traffic.groups;
                 }
             }
         }

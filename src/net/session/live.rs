@@ -7,9 +7,9 @@ use url::Url;
 
 use super::{Role, SessionInfo, shared::Shared};
 use crate::net::{
-    config::{Secret, TransportKind},
+    config::TransportKind,
     error::{Cause, Error, Result},
-    transport::{self, Dialed, Session, failure},
+    transport::{self, Address, Dial, Dialed, Session, failure},
 };
 
 /// How long a replaced session stays beside its successor, above three round trips: the peer must have seen the new one
@@ -23,24 +23,22 @@ pub struct Live {
     pub moq: moq_net::Session,
     pub transport: Session,
     pub info: Arc<SessionInfo>,
+    address: Address,
     /// What was dialled: a redirect from here must not leave TLS behind.
     pub url: Url,
     pub since: Instant,
 }
 
-/// Dials one URL and sets MoQ up on it, until `deadline`.
-pub async fn connect(
-    shared: &Shared,
-    url: &Url,
-    token: Option<&Secret>,
-    deadline: Instant,
-) -> Result<Live> {
+/// Dials one URL and sets MoQ up on it.
+pub async fn connect(shared: &Shared, dial: Dial<'_>) -> Result<Live> {
+    let Dial { url, deadline, .. } = dial;
     let Dialed {
-        session: transport,
+        session,
         address,
         versions,
-    } = transport::dial(&shared.config, url, token, deadline).await?;
+    } = transport::dial(&shared.config, dial).await?;
     let at = &address.display;
+    let transport = session.with_patience(shared.patience);
     let mut client = moq_net::Client::new().with_versions(versions);
     client = match shared.role {
         Role::Publisher => client.with_publisher(&shared.origin),
@@ -60,13 +58,13 @@ pub async fn connect(
                 format!("{at} did not set up MoQ within connect-timeout"),
             )
         })?
-        .map_err(|err| failure::session(&err, transport.quic(), at))?;
+        .map_err(|err| failure::session(&err, transport.quic(), &address))?;
     tokio::spawn(moq_net::time::run(driver));
 
     // Most versions are up before the relay has judged our token: a refusal comes with its first answer.
     let answer = transport.quic().rtt() * 2 + REFUSAL;
     tokio::select! {
-        err = moq.closed() => return Err(failure::session(&err, transport.quic(), at)),
+        err = moq.closed() => return Err(failure::session(&err, transport.quic(), &address)),
         () = sleep(answer) => {}
     }
     Ok(Live {
@@ -75,6 +73,7 @@ pub async fn connect(
             transport: address.kind.as_str(),
             version: moq.version().as_str().to_owned(),
         }),
+        address,
         moq,
         transport,
         url: url.clone(),
@@ -86,7 +85,7 @@ impl Live {
     /// Why it ended.
     pub async fn closed(&self) -> Error {
         let err = self.moq.closed().await;
-        failure::session(&err, self.transport.quic(), &self.info.url)
+        failure::session(&err, self.transport.quic(), &self.address)
     }
 
     /// Closes after delivery of what is queued, within `limit`.
@@ -120,12 +119,16 @@ impl Live {
         self.moq.abort(moq_net::Error::Cancel);
     }
 
-    /// Ends a session that has a successor.
-    pub fn retire(self) {
+    /// Ends a session that has a successor. A `silent` one delivers nothing any more, but would send again what was lost
+    /// once its path is back, beside the successor that sends the same.
+    pub fn retire(self, silent: bool) {
         const LIMIT: Duration = Duration::from_secs(1);
         tokio::spawn(async move {
             sleep(self.transport.quic().rtt() * 3 + OVERLAP).await;
-            let _ = self.drain(LIMIT).await;
+            match silent {
+                true => self.abort(),
+                false => drop(self.drain(LIMIT).await),
+            }
         });
     }
 

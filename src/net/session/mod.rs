@@ -9,10 +9,11 @@ mod shared;
 mod task;
 #[cfg(test)]
 mod tests;
+mod token;
 mod watchdog;
 
 use std::{
-    sync::{Arc, mpsc as blocking},
+    sync::{Arc, Weak, mpsc as blocking},
     time::Duration,
 };
 
@@ -35,7 +36,8 @@ pub enum Role {
 /// How much a publisher keeps for subscribers that fall behind or join late, per connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Retention {
-    /// A group that nobody reads or writes for this long is freed, except the newest of a track.
+    /// A group that nobody reads or writes for this long is freed, except the newest of a track; one that waits so long
+    /// for the network after its end is given up.
     pub age: Duration,
     /// Above this, the oldest groups go first.
     pub bytes: u64,
@@ -106,6 +108,18 @@ pub struct Connection {
     pub(in crate::net) origin: moq_net::origin::Producer,
 }
 
+/// What the path of a connection is like. It keeps nothing alive.
+#[derive(Clone, Default)]
+pub(in crate::net) struct Path(Weak<Shared>);
+
+impl Path {
+    /// The round trip, smoothed; `None` without a session.
+    pub fn rtt(&self) -> Option<Duration> {
+        let session = self.0.upgrade()?.session()?;
+        Some(session.quic().rtt())
+    }
+}
+
 /// What the handles of one connection share. The task holds none of it but `shared`.
 struct Guard {
     key: registry::Key,
@@ -141,21 +155,31 @@ impl Connection {
         self.guard.shared.stats()
     }
 
+    /// A view of the path that keeps nothing alive.
+    pub(in crate::net) fn path(&self) -> Path {
+        Path(Arc::downgrade(&self.guard.shared))
+    }
+
     /// The token for the next dial. A dial that waits for its turn is made at once.
     pub fn set_token(&self, token: Option<Secret>) {
         self.guard.shared.set_token(token);
     }
 
-    /// Dials a second session beside the one that is up and changes over when it is; for a watchdog whose media fell
-    /// silent. Nothing happens while there is no session or another is on its way.
-    pub fn probe(&self) {
-        // A full queue means that one is asked for already.
-        let _ = self.guard.commands.try_send(Command::Probe);
+    /// The URL, without query, for which [`Self::set_token`] should be called with a new token, and word of every further
+    /// request: because a JWT is about to expire, or because the relay refused what it got.
+    pub fn token_requests(&self) -> watch::Receiver<Option<String>> {
+        self.guard.shared.tokens.requests()
+    }
+
+    /// Fails while a publisher's session is lost, with the cause: what was written does not get out.
+    pub fn delivered(&self) -> Result<()> {
+        self.guard.shared.delivered()
     }
 
     /// Closes after what was queued is delivered, within `limit`; a no-op while others share the connection.
     ///
-    /// Fails with [`Cause::Timeout`] when the limit cut delivery short. Works in any runtime, or none.
+    /// Fails with [`Cause::Timeout`] when the limit cut delivery short, and with the cause of the loss when the session of a
+    /// publisher is lost. Works in any runtime, or none.
     pub async fn close(self, limit: Duration) -> Result<()> {
         let Self { guard, origin } = self;
         drop(origin);

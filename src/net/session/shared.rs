@@ -3,17 +3,18 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use moq_net::{cache, origin};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::{Retention, Role, State, Stats, live::Live, registry::Key};
+use super::{Retention, Role, State, Stats, live::Live, registry::Key, token::Tokens};
 use crate::{
     net::{
         config::{ConnectConfig, Secret},
-        error::Error,
+        error::{Error, Result},
         transport::Session,
     },
     runtime,
@@ -22,9 +23,11 @@ use crate::{
 pub struct Shared {
     pub config: Arc<ConnectConfig>,
     pub role: Role,
+    /// How long a group may wait for the network.
+    pub patience: Duration,
     pub origin: origin::Producer,
     pub state: watch::Sender<State>,
-    token: Mutex<Option<Secret>>,
+    pub tokens: Tokens,
     /// Told when the token changes; the task alone waits for it.
     pub token_changed: Notify,
     counters: Mutex<Counters>,
@@ -47,22 +50,21 @@ impl Shared {
         Arc::new(Self {
             config: key.config.clone(),
             role: key.role,
+            patience: key.retention.age,
             origin,
             state: watch::Sender::new(State::Connecting { last: None }),
-            token: Mutex::new(key.config.auth_token.clone()),
+            tokens: Tokens::new(key.config.auth_token.clone()),
             token_changed: Notify::new(),
             counters: Mutex::default(),
         })
     }
 
-    pub fn token(&self) -> Option<Secret> {
-        self.token.lock().clone()
-    }
-
     pub fn set_token(&self, token: Option<Secret>) {
-        *self.token.lock() = token;
-        // Kept until the next pause: during a dial nobody waits.
-        self.token_changed.notify_one();
+        // The one that was just refused would be again.
+        if self.tokens.set(token) {
+            // Kept until the next pause: during a dial nobody waits.
+            self.token_changed.notify_one();
+        }
     }
 
     pub fn stats(&self) -> Stats {
@@ -72,6 +74,11 @@ impl Shared {
             add(&mut stats, session);
         }
         stats
+    }
+
+    /// The session that is up.
+    pub fn session(&self) -> Option<Session> {
+        self.counters.lock().current.clone()
     }
 
     /// A dial failed, or the relay said that it goes away.
@@ -142,6 +149,17 @@ impl Shared {
         counters.past.last_error = Some(error.clone());
         drop(counters);
         self.state.send_replace(State::Failed(error));
+    }
+
+    /// Whether what was written could get out: not while a publisher's session is lost.
+    pub fn delivered(&self) -> Result<()> {
+        match (&*self.state.borrow(), self.role) {
+            (State::Reconnecting { last }, Role::Publisher) => Err(Error::new(
+                last.cause,
+                format!("the connection is lost, and with it what was not delivered: {last}"),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Lets go of the session, so that nothing here keeps it open.

@@ -3,7 +3,7 @@
 //! ```text
 //! connect ──up──▶ serve ──lost──▶ connect          (for ever once it was up, or for retry-timeout)
 //!    │              │  ▲
-//!  gave up          └──┘ GOAWAY or probe: a second session is dialled and takes over
+//!  gave up          └──┘ GOAWAY or silence: a second session is dialled and takes over
 //! ```
 
 use std::{pin::Pin, sync::Arc, time::Duration};
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     net::{
         error::{Cause, Error, Result},
-        transport,
+        transport::{self, Dial, Eagerness},
     },
     policy::retry::Backoff,
     runtime,
@@ -31,6 +31,9 @@ use crate::{
 /// The waits between dials.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
+/// The longest wait while an outage is younger than [`YOUNG`]: what was there a moment ago comes back any moment.
+const LAST_RETRY_YOUNG: Duration = Duration::from_secs(1);
+const YOUNG: Duration = Duration::from_secs(60);
 /// A session that lived this long was a real one: the next loss is retried at once.
 const STEADY: Duration = Duration::from_secs(5);
 /// Between dials of a successor, while the old session still serves.
@@ -40,8 +43,6 @@ const SILENT_WAIT: Duration = Duration::from_millis(200);
 
 /// What handles ask of the task. The channel closing means: close now.
 pub enum Command {
-    /// Dial a second session and change over.
-    Probe,
     /// Deliver, close, and tell.
     Close {
         limit: Duration,
@@ -61,13 +62,25 @@ pub fn spawn(shared: Arc<Shared>, commands: mpsc::Receiver<Command>) {
         established: false,
     };
     runtime::handle().spawn(async move {
-        let ended = tokio::spawn(task.run()).await;
+        let mut task = tokio::spawn(task.run());
+        let renewal = renew(&watched);
+        let ended = tokio::select! {
+            ended = &mut task => ended,
+            () = renewal => task.await,
+        };
         watched.closed();
         if ended.is_err_and(|err| err.is_panic()) {
             let message = "internal error in the connection task; please report it";
             watched.fail(Error::new(Cause::ConnectionLost, message));
         }
     });
+}
+
+/// Asks for another token in time, for as long as the connection is there.
+async fn renew(shared: &Shared) {
+    if let Some(url) = shared.config.urls.first() {
+        shared.tokens.renew(&transport::redact(url)).await;
+    }
 }
 
 struct Task {
@@ -145,21 +158,16 @@ impl Task {
         };
         let attempt = Attempt {
             shared: &self.shared,
-            established: self.established,
+            lost_at: self.established.then_some(lost_at),
             deadline,
         };
-        let mut establish = std::pin::pin!(attempt.run(&mut self.backoff, successor, wait));
-        loop {
-            tokio::select! {
-                result = &mut establish => return Some(result),
-                command = self.commands.recv() => match command {
-                    Some(Command::Probe) => {}
-                    Some(Command::Close { done, .. }) => {
-                        let _ = done.send(Ok(()));
-                        return None;
-                    }
-                    None => return None,
-                },
+        tokio::select! {
+            result = attempt.run(&mut self.backoff, successor, wait) => Some(result),
+            command = self.commands.recv() => {
+                if let Some(Command::Close { done, .. }) = command {
+                    let _ = done.send(self.shared.delivered());
+                }
+                None
             }
         }
     }
@@ -171,11 +179,14 @@ impl Task {
         let mut leaving = false;
         // The successor is there because of silence alone.
         let mut doubted = false;
-        let mut watchdog = Watchdog::new(&live);
+        let mut watchdog = Watchdog::new(&live, self.shared.role);
         loop {
             let going_away = live.moq.draining();
             tokio::select! {
                 error = live.closed() => {
+                    if error.cause == Cause::Auth {
+                        self.shared.tokens.refused(&live.info.url);
+                    }
                     return Served::Lost { error, lived: live.since.elapsed(), successor };
                 }
                 Some(goaway) = going_away.recv(), if !leaving => {
@@ -198,8 +209,8 @@ impl Task {
                     match next {
                         Ok(next) => {
                             self.up(&next);
-                            watchdog = Watchdog::new(&next);
-                            std::mem::replace(&mut live, next).retire();
+                            let silent = std::mem::replace(&mut watchdog, Watchdog::new(&next, self.shared.role)).is_silent();
+                            std::mem::replace(&mut live, next).retire(silent);
                             leaving = false;
                             doubted = false;
                         }
@@ -215,21 +226,19 @@ impl Task {
                 }
                 heard = watchdog.changed() => match heard {
                     Heard::Nothing if successor.is_none() => {
+                        tracing::info!(url = live.info.url, "silent; dialling a second session beside it");
                         doubted = true;
                         successor = Some(self.successor(Duration::ZERO, None));
                     }
                     // Changing over would cost subscribers more than the silence did.
                     Heard::Again if doubted => {
+                        tracing::info!(url = live.info.url, "heard again");
                         doubted = false;
                         successor = None;
                     }
                     _ => {}
                 },
                 command = self.commands.recv() => match command {
-                    Some(Command::Probe) => {
-                        doubted = false;
-                        successor.get_or_insert_with(|| self.successor(Duration::ZERO, None));
-                    }
                     Some(Command::Close { limit, done }) => {
                         self.shared.closed();
                         let _ = done.send(live.drain(limit).await);
@@ -255,7 +264,7 @@ impl Task {
         let shared = self.shared.clone();
         Box::pin(async move {
             sleep(wait).await;
-            round(&shared, redirect.as_ref(), None).await
+            round(&shared, redirect.as_ref(), Eagerness::Restless, None).await
         })
     }
 }
@@ -270,7 +279,8 @@ async fn poll(successor: &mut Option<Successor>) -> Result<Live> {
 /// Dialling until it works or the time is up.
 struct Attempt<'a> {
     shared: &'a Shared,
-    established: bool,
+    /// When the session was lost that was there before.
+    lost_at: Option<Instant>,
     deadline: Option<Instant>,
 }
 
@@ -293,8 +303,13 @@ impl Attempt<'_> {
         // The first round gives every URL its full time; later ones end with the deadline.
         let mut limit = None;
         let mut before: Option<Error> = None;
+        // A path that was there comes back any moment.
+        let eagerness = match self.lost_at {
+            Some(_) => Eagerness::Restless,
+            None => Eagerness::Patient,
+        };
         loop {
-            let error = match round(self.shared, None, limit).await {
+            let error = match round(self.shared, None, eagerness, limit).await {
                 Ok(live) => return Ok(live),
                 // Cut short by the deadline, a dial says less than the one before.
                 Err(error) => match before.take() {
@@ -302,7 +317,7 @@ impl Attempt<'_> {
                     _ => error,
                 },
             };
-            if error.cause == Cause::Settings && !self.established {
+            if error.cause == Cause::Settings && self.lost_at.is_none() {
                 return Err(error);
             }
             self.shared.note(&error);
@@ -324,7 +339,11 @@ impl Attempt<'_> {
 
     /// The back-off, cut short by the deadline or a new token.
     async fn pause(&self, backoff: &mut Backoff) {
-        let until = Instant::now() + backoff.next_delay();
+        let longest = match self.lost_at {
+            Some(lost_at) if lost_at.elapsed() < YOUNG => LAST_RETRY_YOUNG,
+            _ => LAST_RETRY,
+        };
+        let until = Instant::now() + backoff.next_delay_within(longest);
         let until = self.deadline.map_or(until, |deadline| until.min(deadline));
         tokio::select! {
             () = sleep_until(until) => {}
@@ -335,12 +354,23 @@ impl Attempt<'_> {
 
 /// One try at the redirect and then at each URL in order; the last error when none works. A setting that cannot work
 /// ends the round: going on to the next URL would hide it.
-async fn round(shared: &Shared, redirect: Option<&Url>, limit: Option<Instant>) -> Result<Live> {
+async fn round(
+    shared: &Shared,
+    redirect: Option<&Url>,
+    eagerness: Eagerness,
+    limit: Option<Instant>,
+) -> Result<Live> {
     let config = &shared.config;
     let mut last = None;
     // A redirect carries its own credentials (moq-lite draft, GOAWAY; moq-transport section 9.5).
     if let Some(url) = redirect {
-        match live::connect(shared, url, None, Instant::now() + config.connect_timeout).await {
+        let dial = Dial {
+            url,
+            token: None,
+            eagerness: Eagerness::Patient,
+            deadline: Instant::now() + config.connect_timeout,
+        };
+        match live::connect(shared, dial).await {
             Ok(live) => return Ok(live),
             Err(error) => last = Some(error),
         }
@@ -353,11 +383,22 @@ async fn round(shared: &Shared, redirect: Option<&Url>, limit: Option<Instant>) 
             shared.note(error);
         }
         let deadline = Instant::now() + config.connect_timeout;
-        let deadline = limit.map_or(deadline, |limit| deadline.min(limit));
-        match live::connect(shared, url, shared.token().as_ref(), deadline).await {
+        let token = shared.tokens.current();
+        let dial = Dial {
+            url,
+            token: token.as_ref(),
+            eagerness,
+            deadline: limit.map_or(deadline, |limit| deadline.min(limit)),
+        };
+        match live::connect(shared, dial).await {
             Ok(live) => return Ok(live),
             Err(error) if error.cause == Cause::Settings => return Err(error),
-            Err(error) => last = Some(error),
+            Err(error) => {
+                if error.cause == Cause::Auth {
+                    shared.tokens.refused(&transport::redact(url));
+                }
+                last = Some(error);
+            }
         }
     }
     Err(last.unwrap_or_else(|| Error::new(Cause::Settings, "no URL is set")))
@@ -394,7 +435,7 @@ mod tests {
         let shared = Shared::new(&key);
         let attempt = Attempt {
             shared: &shared,
-            established: false,
+            lost_at: None,
             deadline: None,
         };
         let mut backoff = Backoff::new(LAST_RETRY, LAST_RETRY, fastrand::Rng::with_seed(1));

@@ -1,13 +1,20 @@
 //! Notices that a peer has fallen silent long before the idle timeout does: its process was killed, or the path changed.
 //!
 //! What was sent and asks for an acknowledgement (RFC 9000 section 13.2) gets one within a round trip and 25 ms. A publisher
-//! that is being listened to sends all the time, so that nothing else needs to be sent to find out.
+//! that is being listened to sends all the time, so that nothing else needs to be sent to find out; a subscriber has its
+//! keep-alives.
+//!
+//! That something is heard again does not mean that media flows again. For a subscriber it does. What a publisher has sent in
+//! vain waits for its next probe timeout, which has doubled all the while (RFC 9002 section 6.2.1); and a packet of the peer
+//! that acknowledges at last what arrived before the outage is a sample of the round trip of the length of the outage, which
+//! makes that wait even longer. It flows again when packets are found lost, which is when they are sent again, or when
+//! acknowledgements keep coming.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::live::Live;
+use super::{Role, live::Live};
 
 /// How often the counters are looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -29,30 +36,66 @@ struct Counters {
     received: u64,
     /// Frames that ask for an acknowledgement.
     asked: u64,
+    /// Smoothed: it changes with every acknowledgement of something that was not acknowledged before (RFC 9002 section 5.1),
+    /// of which there is no counter.
+    rtt: Duration,
+    /// Packets found lost.
+    lost: u64,
 }
 
 /// Says who is silent from counters alone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Silence {
+    role: Role,
     last: Counters,
     /// When it was seen first that something was sent after the last packet came.
     unanswered: Option<Instant>,
     silent: bool,
+    /// How often something was acknowledged since it is silent.
+    acknowledged: u32,
 }
 
 impl Silence {
-    fn look(&mut self, counters: Counters, rtt: Duration, now: Instant) -> Option<Heard> {
+    fn new(role: Role) -> Self {
+        Self {
+            role,
+            last: Counters::default(),
+            unanswered: None,
+            silent: false,
+            acknowledged: 0,
+        }
+    }
+
+    fn look(&mut self, counters: Counters, now: Instant) -> Option<Heard> {
         if counters.received != self.last.received {
+            let flows = self.flows(counters);
             self.last = counters;
             self.unanswered = None;
-            return std::mem::take(&mut self.silent).then_some(Heard::Again);
+            return flows.then(|| {
+                self.silent = false;
+                Heard::Again
+            });
         }
         if counters.asked == self.last.asked {
             return None;
         }
         let since = *self.unanswered.get_or_insert(now);
-        let silent = now - since >= 3 * rtt + GRACE;
-        (silent && !std::mem::replace(&mut self.silent, silent)).then_some(Heard::Nothing)
+        let silent = now - since >= 3 * counters.rtt + GRACE;
+        if !silent || std::mem::replace(&mut self.silent, true) {
+            return None;
+        }
+        self.acknowledged = 0;
+        Some(Heard::Nothing)
+    }
+
+    /// Whether what was received ends a silence.
+    fn flows(&mut self, counters: Counters) -> bool {
+        self.acknowledged += u32::from(counters.rtt != self.last.rtt);
+        self.silent
+            && match self.role {
+                Role::Publisher => counters.lost != self.last.lost || self.acknowledged > 1,
+                Role::Subscriber => true,
+            }
     }
 }
 
@@ -64,13 +107,13 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    pub fn new(live: &Live) -> Self {
+    pub fn new(live: &Live, role: Role) -> Self {
         let mut interval = interval(LOOK);
         // After a stall of this process there is more to hear first.
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             quic: live.transport.quic().clone(),
-            silence: Silence::default(),
+            silence: Silence::new(role),
             interval,
         }
     }
@@ -83,9 +126,10 @@ impl Watchdog {
             let counters = Counters {
                 received: stats.udp_rx.datagrams,
                 asked: stats.frame_tx.stream + stats.frame_tx.ping,
+                rtt: stats.path.rtt,
+                lost: stats.path.lost_packets,
             };
-            let heard = self.silence.look(counters, stats.path.rtt, Instant::now());
-            if let Some(heard) = heard {
+            if let Some(heard) = self.silence.look(counters, Instant::now()) {
                 return heard;
             }
         }
@@ -100,28 +144,60 @@ impl Watchdog {
 mod tests {
     use super::*;
 
-    const RTT: Duration = Duration::from_millis(20);
+    fn counters(received: u64, asked: u64, rtt_ms: u64) -> Counters {
+        Counters {
+            received,
+            asked,
+            rtt: Duration::from_millis(rtt_ms),
+            lost: 0,
+        }
+    }
 
     #[test]
     fn silence_is_noticed_once_and_only_when_an_answer_is_due() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let counters = |received, asked| Counters { received, asked };
-        let mut silence = Silence::default();
-        assert_eq!(silence.look(counters(1, 1), RTT, at(0)), None);
-        // Nothing was asked.
-        assert_eq!(silence.look(counters(1, 1), RTT, at(5000)), None);
-        assert_eq!(silence.look(counters(1, 2), RTT, at(6000)), None);
-        assert_eq!(silence.look(counters(1, 3), RTT, at(6309)), None);
-        assert_eq!(
-            silence.look(counters(1, 3), RTT, at(6310)),
-            Some(Heard::Nothing)
-        );
-        assert_eq!(silence.look(counters(1, 4), RTT, at(6400)), None);
-        assert_eq!(
-            silence.look(counters(2, 4), RTT, at(6500)),
-            Some(Heard::Again)
-        );
-        assert_eq!(silence.look(counters(2, 4), RTT, at(9000)), None);
+        for role in [Role::Publisher, Role::Subscriber] {
+            let mut silence = Silence::new(role);
+            assert_eq!(silence.look(counters(1, 1, 20), at(0)), None);
+            // Nothing was asked.
+            assert_eq!(silence.look(counters(1, 1, 20), at(5000)), None);
+            assert_eq!(silence.look(counters(1, 2, 20), at(6000)), None);
+            assert_eq!(silence.look(counters(1, 3, 20), at(6309)), None);
+            let heard = silence.look(counters(1, 3, 20), at(6310));
+            assert_eq!(heard, Some(Heard::Nothing));
+            assert_eq!(silence.look(counters(1, 4, 20), at(6400)), None);
+            let again = Counters {
+                lost: 1,
+                ..counters(2, 4, 21)
+            };
+            assert_eq!(silence.look(again, at(6500)), Some(Heard::Again));
+            assert_eq!(silence.look(again, at(9000)), None);
+        }
+    }
+
+    #[test]
+    fn a_publisher_is_heard_again_when_acknowledgements_keep_coming_and_a_subscriber_at_once() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let silent = |role| {
+            let mut silence = Silence::new(role);
+            silence.look(counters(1, 1, 20), at(0));
+            silence.look(counters(1, 2, 20), at(100));
+            let heard = silence.look(counters(1, 2, 20), at(500));
+            assert_eq!(heard, Some(Heard::Nothing));
+            silence
+        };
+        let mut subscriber = silent(Role::Subscriber);
+        let heard = subscriber.look(counters(2, 2, 20), at(3000));
+        assert_eq!(heard, Some(Heard::Again));
+        let mut publisher = silent(Role::Publisher);
+        // A keep-alive of the peer, then its word about what came before the outage.
+        assert_eq!(publisher.look(counters(2, 2, 20), at(3000)), None);
+        assert_eq!(publisher.look(counters(3, 2, 400), at(3100)), None);
+        assert!(publisher.silent);
+        let heard = publisher.look(counters(4, 3, 300), at(3200));
+        assert_eq!(heard, Some(Heard::Again));
+        assert!(!publisher.silent);
     }
 }

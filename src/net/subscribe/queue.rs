@@ -51,12 +51,25 @@ pub enum Popped<C> {
     Flushing,
 }
 
+/// Whether the streaming thread has come to an end, and what is to follow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    None,
+    /// The end was popped: the streaming thread has told it downstream and takes nothing more.
+    Told,
+    /// As before, and somebody was asked to let it go on.
+    Asked,
+}
+
 struct State<C> {
     items: VecDeque<Item<C>>,
+    end: End,
     bytes: usize,
     max_span: Nanos,
     /// Start of the newest segment that was pushed.
     segment_start: Nanos,
+    /// Running time up to which frames were pushed.
+    until: Option<Nanos>,
     flushing: bool,
     closed: bool,
     /// Frames dropped here since the last one that was popped, so that it gets DISCONT.
@@ -77,9 +90,11 @@ impl<C> TrackQueue<C> {
         Arc::new(Self {
             state: Mutex::new(State {
                 items: VecDeque::new(),
+                end: End::None,
                 bytes: 0,
                 max_span,
                 segment_start: Nanos::MIN,
+                until: None,
                 flushing: false,
                 closed: false,
                 gap: false,
@@ -96,14 +111,22 @@ impl<C> TrackQueue<C> {
         self.state.lock().max_span = max_span;
     }
 
-    /// Appends, never waits.
-    pub fn push(&self, item: Item<C>) {
+    /// Appends, never waits. True for the first frame after an end that was told: [`Self::resume`] has to follow.
+    pub fn push(&self, item: Item<C>) -> bool {
         let mut state = self.state.lock();
         if state.closed {
-            return;
+            return false;
+        }
+        let resumes = state.end == End::Told && matches!(item, Item::Frame(_));
+        if resumes {
+            state.end = End::Asked;
         }
         match &item {
-            Item::Frame(frame) => state.bytes += frame.payload.len(),
+            Item::Frame(frame) => {
+                state.bytes += frame.payload.len();
+                let end = frame.pts.saturating_add(frame.duration.unwrap_or(0));
+                state.until = Some(state.until.map_or(end, |until| until.max(end)));
+            }
             Item::Segment { start } => state.segment_start = *start,
             _ => {}
         }
@@ -115,9 +138,22 @@ impl<C> TrackQueue<C> {
         }
         drop(state);
         self.filled.notify_one();
+        resumes
     }
 
-    /// The next item, waiting for it.
+    /// Running time at which the last frame before an end is over, when an end is the last that was pushed or popped.
+    pub fn ended(&self) -> Option<Nanos> {
+        let state = self.state.lock();
+        let ended = state.end != End::None || matches!(state.items.back(), Some(Item::Eos));
+        state.until.filter(|_| ended)
+    }
+
+    /// What was pushed after an end may be popped from now on. The caller makes the streaming thread run again.
+    pub fn resume(&self) {
+        self.state.lock().end = End::None;
+    }
+
+    /// The next item, waiting for it. An end that something follows already is none.
     pub fn pop(&self) -> Popped<C> {
         let mut state = self.state.lock();
         loop {
@@ -125,9 +161,14 @@ impl<C> TrackQueue<C> {
                 return Popped::Flushing;
             }
             if let Some(mut item) = state.items.pop_front() {
-                if let Item::Frame(frame) = &mut item {
-                    state.bytes -= frame.payload.len();
-                    frame.discont |= std::mem::take(&mut state.gap);
+                match &mut item {
+                    Item::Frame(frame) => {
+                        state.bytes -= frame.payload.len();
+                        frame.discont |= std::mem::take(&mut state.gap);
+                    }
+                    Item::Eos if state.has_frames() => continue,
+                    Item::Eos => state.end = End::Told,
+                    _ => {}
                 }
                 return Popped::Item(item);
             }
@@ -176,6 +217,10 @@ impl<C> TrackQueue<C> {
 }
 
 impl<C> State<C> {
+    fn has_frames(&self) -> bool {
+        self.items.iter().any(|item| matches!(item, Item::Frame(_)))
+    }
+
     /// Only frames that will be presented count: those before the segment's start pass at once.
     fn span(&self) -> Nanos {
         let pts = |item: &Item<C>| match item {
@@ -292,6 +337,29 @@ mod tests {
         });
         queue.set_flushing(true);
         assert_eq!(waiter.join().expect("the waiter returns"), Popped::Flushing);
+    }
+
+    #[test]
+    fn what_follows_an_end_that_was_told_asks_once_to_be_let_on() {
+        let queue = TrackQueue::new(1000 * MS, 1 << 20);
+        assert!(!queue.push(Item::Eos));
+        assert_eq!(queue.pop(), Popped::Item(Item::Eos));
+        assert!(!queue.push(Item::Config(())));
+        assert!(queue.push(frame(0, true)));
+        assert!(!queue.push(frame(10, false)));
+        queue.resume();
+        assert_eq!(queue.pop(), Popped::Item(Item::Config(())));
+        assert_eq!(popped_pts(&queue), (0, false));
+    }
+
+    #[test]
+    fn an_end_that_is_overtaken_by_a_new_beginning_is_not_told() {
+        let queue = TrackQueue::new(1000 * MS, 1 << 20);
+        queue.push(frame(0, true));
+        queue.push(Item::Eos);
+        assert!(!queue.push(frame(10, true)));
+        assert_eq!(popped_pts(&queue), (0, false));
+        assert_eq!(popped_pts(&queue), (10, false));
     }
 
     #[test]

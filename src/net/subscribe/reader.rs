@@ -51,6 +51,11 @@ pub struct BroadcastReader {
 }
 
 impl BroadcastReader {
+    #[cfg(test)]
+    pub(super) fn of(consumer: broadcast::Consumer) -> Self {
+        Self { consumer }
+    }
+
     /// Resolves when the announcement is retracted or the connection to it is lost.
     pub async fn closed(&self) {
         self.consumer.closed().await;

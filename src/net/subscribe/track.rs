@@ -1,11 +1,11 @@
 //! The task that reads one subscribed track and tells the player what arrived, and when.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 
 use super::{
@@ -50,6 +50,9 @@ pub(super) struct Reading {
     pub name: String,
     pub priority: u8,
     pub max_age: watch::Receiver<Duration>,
+    /// Groups before this one are given up: they are not read any further. The peer resets their streams by `max_age`; the
+    /// protocol library has no word of the subscriber's for that.
+    pub floor: watch::Receiver<u64>,
     pub clock: Arc<dyn RunningClock>,
     pub arrivals: Arrivals,
 }
@@ -72,6 +75,7 @@ async fn read_groups(broadcast: BroadcastReader, mut reading: Reading) -> Result
         .track(&reading.name, reading.priority, max_age)
         .await?;
     let mut open = JoinSet::new();
+    let mut readers = BTreeMap::<u64, AbortHandle>::new();
     let ended = loop {
         tokio::select! {
             group = track.next_group(), if open.len() < MAX_OPEN_GROUPS => match group {
@@ -80,12 +84,22 @@ async fn read_groups(broadcast: BroadcastReader, mut reading: Reading) -> Result
                     if reading.arrivals.send((reading.id, Arrival::GroupStarted { seq })).await.is_err() {
                         return Ok(());
                     }
-                    open.spawn(read_frames(group, reading.id, reading.clock.clone(), reading.arrivals.clone()));
+                    let frames = read_frames(group, reading.id, reading.clock.clone(), reading.arrivals.clone());
+                    readers.insert(seq, open.spawn(frames));
                 }
                 Ok(None) => break Ok(()),
                 Err(err) => break Err(err),
             },
-            Some(_) = open.join_next(), if !open.is_empty() => {}
+            Some(_) = open.join_next(), if !open.is_empty() => {
+                readers.retain(|_, reader| !reader.is_finished());
+            }
+            Ok(()) = reading.floor.changed() => {
+                let floor = *reading.floor.borrow_and_update();
+                let current = readers.split_off(&floor);
+                for reader in std::mem::replace(&mut readers, current).into_values() {
+                    reader.abort();
+                }
+            }
             Ok(()) = reading.max_age.changed() => {
                 let max_age = *reading.max_age.borrow_and_update();
                 track.set_max_age(max_age);
@@ -124,4 +138,67 @@ async fn read_frames(
     let _ = arrivals
         .send((id, Arrival::GroupEnded { seq, whole }))
         .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime;
+
+    struct Playing;
+
+    impl RunningClock for Playing {
+        fn now(&self) -> Option<Nanos> {
+            Some(0)
+        }
+    }
+
+    async fn started(arrivals: &mut mpsc::Receiver<(TrackId, Arrival)>) -> u64 {
+        let limit = Duration::from_secs(5);
+        loop {
+            let arrival = tokio::time::timeout(limit, arrivals.recv()).await;
+            match arrival.expect("in time").expect("still reading").1 {
+                Arrival::GroupStarted { seq } => return seq,
+                Arrival::Failed(err) => panic!("{err}"),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn groups_that_were_given_up_make_room_for_those_that_follow() {
+        let (origin, driver) = moq_net::origin::Producer::new(Default::default());
+        runtime::handle().spawn(moq_net::time::run(driver));
+        let broadcast = origin.create_broadcast("a").expect("a name");
+        let info = moq_net::track::Info::default().with_max_age(Duration::from_secs(60));
+        let track = broadcast.create_track("v", info).expect("a track");
+        let (sender, mut arrivals) = mpsc::channel(64);
+        let floor = watch::Sender::new(0);
+        let max_age = watch::Sender::new(Duration::from_secs(60));
+        let reading = Reading {
+            id: TrackId(0),
+            name: "v".into(),
+            priority: 0,
+            max_age: max_age.subscribe(),
+            floor: floor.subscribe(),
+            clock: Arc::new(Playing),
+            arrivals: sender,
+        };
+        runtime::handle().block_on(async {
+            let task = tokio::spawn(read(BroadcastReader::of(broadcast.consume()), reading));
+            // None of them ends.
+            let last = MAX_OPEN_GROUPS as u64;
+            let mut groups = Vec::new();
+            for seq in 0..=last {
+                groups.push(track.append_group().expect("open"));
+                if seq < last {
+                    assert_eq!(started(&mut arrivals).await, seq);
+                }
+            }
+            assert!(arrivals.try_recv().is_err(), "no room for another");
+            floor.send_replace(3);
+            assert_eq!(started(&mut arrivals).await, last);
+            task.abort();
+        });
+    }
 }

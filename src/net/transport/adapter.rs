@@ -1,68 +1,156 @@
 //! Lets a `web-transport-quinn` session (trait 0.5) carry `moq_net` (trait 0.4).
 //!
-//! Every method forwards. The traits differ in one thing: a stream's priority is `u8` on moq_net's side and `i32` on
-//! quinn's; both say that higher goes first.
+//! Every method forwards; errors lose our secrets on the way. The traits differ in one thing: a stream's priority is `u8` on
+//! moq_net's side and `i32` on quinn's; both say that higher goes first.
+//!
+//! One thing is added: a group that is written to the end but waits for the network for too long is given up. moq_net does
+//! that while it still has something to write; what it has handed over, quinn keeps until it is delivered, up to its
+//! send window of 10 MB, which is a minute on a slow path.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::{Buf, BufMut, Bytes};
-use moq_net::web_transport_trait::{self as inner, poll as to};
-use web_transport_trait::{Error as _, poll as from};
+use moq_net::{
+    StreamError,
+    web_transport_trait::{self as inner, poll as to},
+};
+use tokio::time::{Sleep, sleep};
+use web_transport_trait::poll as from;
+
+use super::secrets::Secrets;
 
 /// One MoQ transport session: WebTransport over HTTP/3, or raw QUIC.
 #[derive(Clone)]
-pub struct Session(web_transport_quinn::Session);
+pub struct Session {
+    inner: web_transport_quinn::Session,
+    secrets: Secrets,
+    patience: Option<Duration>,
+}
 
 impl Session {
     /// Wraps an established session.
     pub fn new(session: web_transport_quinn::Session) -> Self {
-        Self(session)
+        Self {
+            inner: session,
+            secrets: Secrets::default(),
+            patience: None,
+        }
+    }
+
+    /// What the peer says loses these before anybody sees it.
+    pub fn with_secrets(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// Gives groups up that are not delivered so long after their end, and a round trip.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self {
+            patience: Some(patience),
+            ..self
+        }
     }
 
     /// The QUIC connection underneath, for its statistics and to watch or close it.
     pub fn quic(&self) -> &quinn::Connection {
-        &self.0
+        &self.inner
     }
 
     /// What the congestion controller would let out, in bit/s.
     pub fn estimated_send_rate(&self) -> Option<u64> {
         use web_transport_trait::Stats as _;
-        self.0.stats().estimated_send_rate()
+        self.inner.stats().estimated_send_rate()
+    }
+
+    fn send(&self, inner: web_transport_quinn::SendStream) -> SendStream {
+        SendStream {
+            inner,
+            secrets: self.secrets.clone(),
+            patience: None,
+        }
+    }
+
+    fn recv(&self, inner: web_transport_quinn::RecvStream) -> RecvStream {
+        RecvStream {
+            inner,
+            secrets: self.secrets.clone(),
+        }
+    }
+
+    fn error(&self, err: &impl web_transport_trait::Error) -> TransportError {
+        TransportError::new(err, &self.secrets)
     }
 }
 
 /// An outgoing stream of [`Session`].
-pub struct SendStream(web_transport_quinn::SendStream);
-
-/// An incoming stream of [`Session`].
-pub struct RecvStream(web_transport_quinn::RecvStream);
-
-/// A failure of any of them, with the peer's code where it sent one.
-#[derive(Debug, thiserror::Error)]
-pub enum TransportError {
-    #[error(transparent)]
-    Session(#[from] web_transport_quinn::SessionError),
-    #[error(transparent)]
-    Read(#[from] web_transport_quinn::ReadError),
-    #[error(transparent)]
-    Write(#[from] web_transport_quinn::WriteError),
+pub struct SendStream {
+    inner: web_transport_quinn::SendStream,
+    secrets: Secrets,
+    patience: Option<Patience>,
 }
 
-impl inner::Error for TransportError {
-    fn session_error(&self) -> Option<(u32, String)> {
-        match self {
-            Self::Session(err) => err.session_error(),
-            Self::Read(err) => err.session_error(),
-            Self::Write(err) => err.session_error(),
+/// How long a stream that was written to its end may take to be delivered.
+struct Patience {
+    limit: Duration,
+    quic: quinn::Connection,
+    /// From the end of the stream on.
+    over: Option<Pin<Box<Sleep>>>,
+}
+
+/// An incoming stream of [`Session`].
+pub struct RecvStream {
+    inner: web_transport_quinn::RecvStream,
+    secrets: Secrets,
+}
+
+/// A failure of any of them, with the peer's code where it sent one. Its text may be the peer's.
+#[derive(Debug)]
+pub struct TransportError {
+    text: String,
+    session_error: Option<(u32, String)>,
+    stream_error: Option<u32>,
+}
+
+impl TransportError {
+    fn new(err: &impl web_transport_trait::Error, secrets: &Secrets) -> Self {
+        Self {
+            text: secrets.scrub(&err.to_string()),
+            session_error: err
+                .session_error()
+                .map(|(code, reason)| (code, secrets.scrub(&reason))),
+            stream_error: err.stream_error(),
         }
     }
 
-    fn stream_error(&self) -> Option<u32> {
-        match self {
-            Self::Session(err) => err.stream_error(),
-            Self::Read(err) => err.stream_error(),
-            Self::Write(err) => err.stream_error(),
+    /// DELIVERY_TIMEOUT of draft-ietf-moq-transport, and of moq-lite too.
+    fn given_up() -> Self {
+        Self {
+            text: "not delivered in time".into(),
+            session_error: None,
+            stream_error: Some(StreamError::DeliveryTimeout.to_code()),
         }
+    }
+}
+
+impl std::fmt::Display for TransportError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for TransportError {}
+
+impl inner::Error for TransportError {
+    fn session_error(&self) -> Option<(u32, String)> {
+        self.session_error.clone()
+    }
+
+    fn stream_error(&self) -> Option<u32> {
+        self.stream_error
     }
 }
 
@@ -75,29 +163,51 @@ impl to::Session for Session {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<RecvStream, TransportError>> {
-        let recv = ready!(from::Session::poll_accept_uni(&mut self.0, cx))?;
-        Poll::Ready(Ok(RecvStream(recv)))
+        let accepted = ready!(from::Session::poll_accept_uni(&mut self.inner, cx));
+        Poll::Ready(match accepted {
+            Ok(recv) => Ok(self.recv(recv)),
+            Err(err) => Err(self.error(&err)),
+        })
     }
 
     fn poll_accept_bi(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(SendStream, RecvStream), TransportError>> {
-        let (send, recv) = ready!(from::Session::poll_accept_bi(&mut self.0, cx))?;
-        Poll::Ready(Ok((SendStream(send), RecvStream(recv))))
+        let streams = ready!(from::Session::poll_accept_bi(&mut self.inner, cx));
+        Poll::Ready(match streams {
+            Ok((send, recv)) => Ok((self.send(send), self.recv(recv))),
+            Err(err) => Err(self.error(&err)),
+        })
     }
 
     fn poll_open_uni(&mut self, cx: &mut Context<'_>) -> Poll<Result<SendStream, TransportError>> {
-        let send = ready!(from::Session::poll_open_uni(&mut self.0, cx))?;
-        Poll::Ready(Ok(SendStream(send)))
+        let opened = ready!(from::Session::poll_open_uni(&mut self.inner, cx));
+        Poll::Ready(match opened {
+            Ok(send) => {
+                let patience = self.patience.map(|limit| Patience {
+                    limit,
+                    quic: self.quic().clone(),
+                    over: None,
+                });
+                Ok(SendStream {
+                    patience,
+                    ..self.send(send)
+                })
+            }
+            Err(err) => Err(self.error(&err)),
+        })
     }
 
     fn poll_open_bi(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(SendStream, RecvStream), TransportError>> {
-        let (send, recv) = ready!(from::Session::poll_open_bi(&mut self.0, cx))?;
-        Poll::Ready(Ok((SendStream(send), RecvStream(recv))))
+        let streams = ready!(from::Session::poll_open_bi(&mut self.inner, cx));
+        Poll::Ready(match streams {
+            Ok((send, recv)) => Ok((self.send(send), self.recv(recv))),
+            Err(err) => Err(self.error(&err)),
+        })
     }
 
     fn poll_send_datagram(
@@ -105,31 +215,33 @@ impl to::Session for Session {
         cx: &mut Context<'_>,
         payload: &[u8],
     ) -> Poll<Result<(), TransportError>> {
-        from::Session::poll_send_datagram(&mut self.0, cx, payload).map_err(Into::into)
+        from::Session::poll_send_datagram(&mut self.inner, cx, payload)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn poll_recv_datagram(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, TransportError>> {
-        from::Session::poll_recv_datagram(&mut self.0, cx).map_err(Into::into)
+        from::Session::poll_recv_datagram(&mut self.inner, cx)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn max_datagram_size(&self) -> usize {
-        self.0.max_datagram_size()
+        self.inner.max_datagram_size()
     }
 
     fn protocol(&self) -> Option<&str> {
-        self.0.protocol()
+        self.inner.protocol()
     }
 
     fn close(&mut self, code: u32, reason: &str) {
-        from::Session::close(&mut self.0, code, reason);
+        from::Session::close(&mut self.inner, code, reason);
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<TransportError> {
-        from::Session::poll_closed(&mut self.0, cx).map(Into::into)
+        from::Session::poll_closed(&mut self.inner, cx).map(|err| self.error(&err))
     }
 
     fn stats(&self) -> impl inner::Stats {
-        Stats(self.0.stats())
+        Stats(self.inner.stats())
     }
 }
 
@@ -141,7 +253,8 @@ impl to::SendStream for SendStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<Result<usize, TransportError>> {
-        from::SendStream::poll_write(&mut self.0, cx, buf).map_err(Into::into)
+        from::SendStream::poll_write(&mut self.inner, cx, buf)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn poll_write_buf<B: Buf>(
@@ -149,23 +262,41 @@ impl to::SendStream for SendStream {
         cx: &mut Context<'_>,
         buf: &mut B,
     ) -> Poll<Result<usize, TransportError>> {
-        from::SendStream::poll_write_buf(&mut self.0, cx, buf).map_err(Into::into)
+        from::SendStream::poll_write_buf(&mut self.inner, cx, buf)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn set_priority(&mut self, order: u8) {
-        from::SendStream::set_priority(&mut self.0, i32::from(order));
+        from::SendStream::set_priority(&mut self.inner, i32::from(order));
     }
 
     fn finish(&mut self) -> Result<(), TransportError> {
-        from::SendStream::finish(&mut self.0).map_err(Into::into)
+        from::SendStream::finish(&mut self.inner)
+            .map_err(|err| TransportError::new(&err, &self.secrets))?;
+        if let Some(patience) = &mut self.patience {
+            let limit = patience.limit + patience.quic.rtt();
+            patience.over = Some(Box::pin(sleep(limit)));
+        }
+        Ok(())
     }
 
     fn reset(&mut self, code: u32) {
-        from::SendStream::reset(&mut self.0, code);
+        from::SendStream::reset(&mut self.inner, code);
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        from::SendStream::poll_closed(&mut self.0, cx).map_err(Into::into)
+        if let Poll::Ready(closed) = from::SendStream::poll_closed(&mut self.inner, cx) {
+            return Poll::Ready(closed.map_err(|err| TransportError::new(&err, &self.secrets)));
+        }
+        if let Some(patience) = &mut self.patience
+            && let Some(over) = &mut patience.over
+        {
+            ready!(over.as_mut().poll(cx));
+            patience.over = None;
+            from::SendStream::reset(&mut self.inner, StreamError::DeliveryTimeout.to_code());
+            return Poll::Ready(Err(TransportError::given_up()));
+        }
+        Poll::Pending
     }
 }
 
@@ -177,7 +308,8 @@ impl to::RecvStream for RecvStream {
         cx: &mut Context<'_>,
         dst: &mut [u8],
     ) -> Poll<Result<Option<usize>, TransportError>> {
-        from::RecvStream::poll_read(&mut self.0, cx, dst).map_err(Into::into)
+        from::RecvStream::poll_read(&mut self.inner, cx, dst)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn poll_read_buf<B: BufMut>(
@@ -185,7 +317,8 @@ impl to::RecvStream for RecvStream {
         cx: &mut Context<'_>,
         buf: &mut B,
     ) -> Poll<Result<Option<usize>, TransportError>> {
-        from::RecvStream::poll_read_buf(&mut self.0, cx, buf).map_err(Into::into)
+        from::RecvStream::poll_read_buf(&mut self.inner, cx, buf)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn poll_read_chunk(
@@ -193,15 +326,17 @@ impl to::RecvStream for RecvStream {
         cx: &mut Context<'_>,
         max: usize,
     ) -> Poll<Result<Option<Bytes>, TransportError>> {
-        from::RecvStream::poll_read_chunk(&mut self.0, cx, max).map_err(Into::into)
+        from::RecvStream::poll_read_chunk(&mut self.inner, cx, max)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn stop(&mut self, code: u32) {
-        from::RecvStream::stop(&mut self.0, code);
+        from::RecvStream::stop(&mut self.inner, code);
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        from::RecvStream::poll_closed(&mut self.0, cx).map_err(Into::into)
+        from::RecvStream::poll_closed(&mut self.inner, cx)
+            .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 }
 

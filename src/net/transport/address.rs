@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use super::versions::Family;
+use super::{secrets::Secrets, versions::Family};
 use crate::net::{
     config::{Secret, TransportKind},
     error::{Cause, Error, Result},
@@ -115,6 +115,11 @@ impl Address {
             DEFAULT_PORT => self.host.in_url(),
             port => format!("{}:{port}", self.host.in_url()),
         }
+    }
+
+    /// What must not be shown of what the peer says.
+    pub fn secrets(&self) -> Secrets {
+        Secrets::of_target(&self.target)
     }
 
     /// The URL of the WebTransport CONNECT request: a secret.

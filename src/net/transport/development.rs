@@ -13,10 +13,10 @@ use crate::net::error::{Cause, Error, Result};
 /// 64 hex digits and a newline; room for whoever writes colons.
 const MAX_BODY: usize = 256;
 
-/// GET `/certificate.sha256` on the TCP port of the same number.
-pub async fn fetch_digest(address: &Address, resolved: &[SocketAddr]) -> Result<[u8; 32]> {
+/// GET `/certificate.sha256` at one of the addresses of the relay, on the TCP port of the same number.
+pub async fn fetch_digest(remote: SocketAddr, address: Address) -> Result<[u8; 32]> {
     let at = &address.display;
-    let stream = TcpStream::connect(resolved).await.map_err(|err| {
+    let stream = TcpStream::connect(remote).await.map_err(|err| {
         Error::new(
             Cause::UdpBlocked,
             format!("cannot fetch /certificate.sha256 of {at} on TCP port {}: {err}; is the relay running?", address.port),

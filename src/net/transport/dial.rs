@@ -1,16 +1,14 @@
-//! From one URL to a transport session: resolve, race the addresses, shake hands.
+//! From one URL to a transport session: resolve, shake hands with the first address that answers.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
 use quinn::crypto::rustls::QuicClientConfig;
 use tokio::{
     net::UdpSocket,
-    task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, timeout_at},
 };
 use url::Url;
 use web_transport_quinn::proto::ConnectRequest;
@@ -18,18 +16,14 @@ use web_transport_quinn::proto::ConnectRequest;
 use super::{
     Session,
     address::{Address, Name},
-    development, endpoint, failure, tls, versions,
+    development, endpoint, failure,
+    race::{Eagerness, race},
+    tls, versions,
 };
 use crate::net::{
     config::{ConnectConfig, Secret, Tls, TransportKind},
     error::{Cause, Error, Result},
 };
-
-/// RFC 8305 section 5.
-const STAGGER: Duration = Duration::from_millis(250);
-const MAX_ADDRESSES: usize = 8;
-/// What the other addresses get once one has answered with a failure that is no accident.
-const AFTER_ANSWER: Duration = Duration::from_secs(1);
 
 /// A transport session that MoQ can be set up on.
 pub struct Dialed {
@@ -39,17 +33,26 @@ pub struct Dialed {
     pub versions: moq_net::Versions,
 }
 
-/// Dials one URL until `deadline`. Call on the runtime; dropping the future cancels.
+/// What is dialled, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Dial<'a> {
+    pub url: &'a Url,
+    pub token: Option<&'a Secret>,
+    pub eagerness: Eagerness,
+    pub deadline: Instant,
+}
+
+/// Dials one URL until its deadline. Call on the runtime; dropping the future cancels.
 ///
 /// The deadline's cause tells how far it came: `dns`, `udp-blocked`, or `timeout` once the relay has answered.
-pub async fn dial(
-    config: &ConnectConfig,
-    url: &Url,
-    token: Option<&Secret>,
-    deadline: Instant,
-) -> Result<Dialed> {
+pub async fn dial(config: &ConnectConfig, dial: Dial<'_>) -> Result<Dialed> {
     let started = Instant::now();
-    let address = Address::new(url, config.transport, token)?;
+    let Dial {
+        eagerness,
+        deadline,
+        ..
+    } = dial;
+    let address = Address::new(dial.url, config.transport, dial.token)?;
     let versions = versions::select(&config.versions, address.family)?;
     let at = address.display.clone();
     let late = |what: &str| {
@@ -63,16 +66,20 @@ pub async fn dial(
     let digest =
         match address.development && !config.tls.disable_verify && config.tls.pins.is_empty() {
             true => Some(
-                timeout_at(deadline, development::fetch_digest(&address, &resolved))
-                    .await
-                    .map_err(|_| late("serve /certificate.sha256"))??,
+                race(&resolved, eagerness, deadline, |remote| {
+                    development::fetch_digest(remote, address.clone())
+                })
+                .await
+                .map_err(|err| err.unwrap_or_else(|| late("serve /certificate.sha256")))?,
             ),
             false => None,
         };
     let client = client_config(config, &address, &versions, digest).await?;
-    let raced = race(&resolved, &client, &address, &config.tls, deadline).await;
-    let connection = raced
-        .map_err(|err| err.unwrap_or_else(|| failure::no_answer(&at, Some(started.elapsed()))))?;
+    let connection = race(&resolved, eagerness, deadline, |remote| {
+        attempt(remote, client.clone(), address.clone(), config.tls.clone())
+    })
+    .await
+    .map_err(|err| err.unwrap_or_else(|| failure::no_answer(&at, Some(started.elapsed()))))?;
 
     let session = match address.kind {
         TransportKind::Quic => web_transport_quinn::Session::raw(connection),
@@ -81,15 +88,15 @@ pub async fn dial(
             let request = ConnectRequest::new(address.connect_url()?).with_protocols(protocols);
             timeout_at(
                 deadline,
-                web_transport_quinn::Session::connect(connection, request),
+                web_transport_quinn::Session::connect(connection.clone(), request),
             )
             .await
             .map_err(|_| late("open a WebTransport session"))?
-            .map_err(|err| failure::webtransport(&err, &at))?
+            .map_err(|err| failure::webtransport(&err, &connection, &address))?
         }
     };
     Ok(Dialed {
-        session: Session::new(session),
+        session: Session::new(session).with_secrets(address.secrets()),
         address,
         versions,
     })
@@ -162,54 +169,7 @@ fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
         out.extend(second.next());
     }
     out.extend(second);
-    out.truncate(MAX_ADDRESSES);
     out
-}
-
-/// The first address to complete the handshake wins; the others are dropped, which closes them. Otherwise the most
-/// telling failure by `deadline`, if there was one.
-async fn race(
-    addresses: &[SocketAddr],
-    client: &quinn::ClientConfig,
-    address: &Address,
-    tls: &Tls,
-    mut deadline: Instant,
-) -> Result<quinn::Connection, Option<Error>> {
-    let mut queue = addresses.iter();
-    let mut running = JoinSet::new();
-    let mut worst: Option<Error> = None;
-    loop {
-        match queue.next() {
-            Some(remote) => {
-                let attempt = attempt(*remote, client.clone(), address.clone(), tls.clone());
-                running.spawn(attempt);
-            }
-            None if running.is_empty() => return Err(worst),
-            None => {}
-        }
-        tokio::select! {
-            Some(done) = running.join_next() => match done {
-                Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(err)) => {
-                    if matches!(err.cause, Cause::Tls | Cause::Version | Cause::Settings) {
-                        deadline = deadline.min(Instant::now() + AFTER_ANSWER);
-                    }
-                    worst = Some(more_telling(worst, err));
-                }
-                Err(_) => {}
-            },
-            () = sleep_until(deadline) => return Err(worst),
-            () = sleep(STAGGER), if queue.len() > 0 => {}
-        }
-    }
-}
-
-/// Silence on one family says less than a refusal on the other.
-fn more_telling(old: Option<Error>, new: Error) -> Error {
-    match old {
-        Some(old) if old.cause != Cause::UdpBlocked => old,
-        _ => new,
-    }
 }
 
 async fn attempt(
@@ -220,7 +180,7 @@ async fn attempt(
 ) -> Result<quinn::Connection> {
     let connecting = connect(remote, client, &address.host.server_name())?;
     tokio::select! {
-        done = connecting => done.map_err(|err| failure::handshake(&err, &address.display, &tls)),
+        done = connecting => done.map_err(|err| failure::handshake(&err, &address, &tls)),
         err = refused(remote) => Err(Error::new(
             Cause::UdpBlocked,
             format!("nothing listens on UDP port {} of {} ({err}); is the relay running?", remote.port(), address.display),
@@ -307,16 +267,5 @@ mod tests {
             interleave(found),
             parse(&["1.1.1.1:1", "[::1]:1", "[::2]:1"])
         );
-    }
-
-    #[test]
-    fn silence_gives_way_to_a_reason() {
-        let silence = Error::new(Cause::UdpBlocked, "silence");
-        let tls = Error::new(Cause::Tls, "tls");
-        assert_eq!(
-            more_telling(Some(silence.clone()), tls.clone()).cause,
-            Cause::Tls
-        );
-        assert_eq!(more_telling(Some(tls), silence).cause, Cause::Tls);
     }
 }

@@ -1,12 +1,12 @@
 //! Errors of the libraries, turned into causes and sentences that say what to do.
 //!
-//! Text that came from the peer is shortened and loses whatever looks like a query: a peer may echo our token.
+//! Text that came from the peer is shortened and loses our token and whatever looks like a query: see [`said`].
 
 use moq_net::SessionError;
 use quinn::ConnectionError;
 use web_transport_quinn::{ClientError, ConnectError, http::StatusCode, proto};
 
-use super::address::redact_text;
+use super::address::{Address, redact_text};
 use crate::net::{
     config::Tls,
     error::{Cause, Error},
@@ -18,10 +18,11 @@ const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
 const PEER_TEXT: usize = 200;
 
 /// A failure before the QUIC handshake was complete.
-pub fn handshake(err: &ConnectionError, at: &str, tls: &Tls) -> Error {
+pub fn handshake(err: &ConnectionError, peer: &Address, tls: &Tls) -> Error {
+    let at = &peer.display;
     match err {
         ConnectionError::TransportError(inner) if ALERTS.contains(&u64::from(inner.code)) => {
-            Error::new(Cause::Tls, certificate(&inner.reason, at, tls))
+            Error::new(Cause::Tls, certificate(&inner.reason, peer, tls))
         }
         ConnectionError::ConnectionClosed(close)
             if u64::from(close.error_code) == NO_APPLICATION_PROTOCOL =>
@@ -46,12 +47,13 @@ pub fn handshake(err: &ConnectionError, at: &str, tls: &Tls) -> Error {
             format!("{at} does not speak QUIC version 1"),
         ),
         ConnectionError::TimedOut => no_answer(at, None),
-        err => established(err, at),
+        err => established(err, peer),
     }
 }
 
 /// A failure of a connection that was there.
-pub fn established(err: &ConnectionError, at: &str) -> Error {
+fn established(err: &ConnectionError, peer: &Address) -> Error {
+    let at = &peer.display;
     let lost = |what: String| Error::new(Cause::ConnectionLost, what);
     match err {
         ConnectionError::TimedOut => lost(format!("{at} went silent for longer than idle-timeout")),
@@ -67,14 +69,14 @@ pub fn established(err: &ConnectionError, at: &str) -> Error {
             )
         }
         ConnectionError::ApplicationClosed(close) => {
-            let reason = peer_text(&String::from_utf8_lossy(&close.reason));
+            let reason = said(&String::from_utf8_lossy(&close.reason), peer);
             lost(format!(
                 "{at} closed the connection (code {}{reason})",
                 close.error_code
             ))
         }
         ConnectionError::ConnectionClosed(close) => {
-            let reason = peer_text(&String::from_utf8_lossy(&close.reason));
+            let reason = said(&String::from_utf8_lossy(&close.reason), peer);
             lost(format!(
                 "{at} aborted the connection ({}{reason})",
                 close.error_code
@@ -82,7 +84,7 @@ pub fn established(err: &ConnectionError, at: &str) -> Error {
         }
         err => lost(format!(
             "the connection to {at} broke{}",
-            peer_text(&err.to_string())
+            said(&err.to_string(), peer)
         )),
     }
 }
@@ -100,8 +102,9 @@ pub fn no_answer(at: &str, within: Option<std::time::Duration>) -> Error {
     )
 }
 
-/// A failure of the HTTP/3 exchange that opens a WebTransport session.
-pub fn webtransport(err: &ClientError, at: &str) -> Error {
+/// A failure of the HTTP/3 exchange that opens a WebTransport session; `quic` tells more when the peer hung up.
+pub fn webtransport(err: &ClientError, quic: &quinn::Connection, peer: &Address) -> Error {
+    let at = &peer.display;
     let status = match err {
         ClientError::HttpError(ConnectError::ErrorStatus(status)) => Some(*status),
         ClientError::HttpError(ConnectError::ProtoError(
@@ -117,7 +120,7 @@ pub fn webtransport(err: &ClientError, at: &str) -> Error {
         ClientError::Connection(err)
         | ClientError::HttpError(ConnectError::ConnectionError(err))
         | ClientError::WriteError(quinn::WriteError::ConnectionLost(err))
-        | ClientError::ReadError(quinn::ReadError::ConnectionLost(err)) => established(err, at),
+        | ClientError::ReadError(quinn::ReadError::ConnectionLost(err)) => established(err, peer),
         ClientError::HttpError(ConnectError::ProtocolMismatch(_)) => Error::new(
             Cause::Version,
             format!("{at} chose a protocol version that we did not offer"),
@@ -128,13 +131,16 @@ pub fn webtransport(err: &ClientError, at: &str) -> Error {
                 "{at} speaks HTTP/3 but not WebTransport; use moqt:// or moql:// if it offers raw QUIC"
             ),
         ),
-        err => Error::new(
-            Cause::ConnectionLost,
-            format!(
-                "{at} did not open a WebTransport session{}",
-                peer_text(&err.to_string())
+        err => match quic.close_reason() {
+            Some(reason) => established(&reason, peer),
+            None => Error::new(
+                Cause::ConnectionLost,
+                format!(
+                    "{at} did not open a WebTransport session{}",
+                    said(&err.to_string(), peer)
+                ),
             ),
-        ),
+        },
     }
 }
 
@@ -159,7 +165,8 @@ fn http_status(status: StatusCode, at: &str) -> Error {
 }
 
 /// A failure of the MoQ session; `quic` tells more when the transport underneath broke.
-pub fn session(err: &moq_net::Error, quic: &quinn::Connection, at: &str) -> Error {
+pub fn session(err: &moq_net::Error, quic: &quinn::Connection, peer: &Address) -> Error {
+    let at = &peer.display;
     use moq_net::Error as Moq;
     match err {
         Moq::Unauthorized | Moq::Session(SessionError::Unauthorized) => Error::new(
@@ -177,21 +184,28 @@ pub fn session(err: &moq_net::Error, quic: &quinn::Connection, at: &str) -> Erro
         Moq::Transport(_) => match quic.close_reason() {
             Some(ConnectionError::LocallyClosed) | None => Error::new(
                 Cause::ConnectionLost,
-                format!("the session with {at} ended{}", peer_text(&err.to_string())),
+                format!(
+                    "the session with {at} ended{}",
+                    said(&err.to_string(), peer)
+                ),
             ),
-            Some(reason) => established(&reason, at),
+            Some(reason) => established(&reason, peer),
         },
         Moq::Session(SessionError::Cancel) | Moq::Cancel | Moq::Closed => {
             Error::new(Cause::ConnectionLost, format!("{at} ended the session"))
         }
         err => Error::new(
             Cause::ConnectionLost,
-            format!("the session with {at} ended{}", peer_text(&err.to_string())),
+            format!(
+                "the session with {at} ended{}",
+                said(&err.to_string(), peer)
+            ),
         ),
     }
 }
 
-fn certificate(reason: &str, at: &str, tls: &Tls) -> String {
+fn certificate(reason: &str, peer: &Address, tls: &Tls) -> String {
+    let at = &peer.display;
     let has = |what: &str| reason.contains(what);
     if has("ApplicationVerificationFailure") {
         return match tls.pins.is_empty() {
@@ -219,7 +233,7 @@ fn certificate(reason: &str, at: &str, tls: &Tls) -> String {
             "the certificate of {at} is not valid now; check its dates and this machine's clock"
         );
     }
-    format!("TLS with {at} failed{}", peer_text(reason))
+    format!("TLS with {at} failed{}", said(reason, peer))
 }
 
 fn refused_by_peer(alert: u64, at: &str) -> String {
@@ -232,9 +246,9 @@ fn refused_by_peer(alert: u64, at: &str) -> String {
     }
 }
 
-/// `": text"`, bounded and without what may be a secret; empty for empty text.
-fn peer_text(text: &str) -> String {
-    let clean: String = redact_text(text)
+/// What the peer said as `": text"`, bounded and without what may be a secret; empty for empty text.
+fn said(text: &str, peer: &Address) -> String {
+    let clean: String = redact_text(&peer.secrets().scrub(text))
         .chars()
         .filter(|c| !c.is_control())
         .take(PEER_TEXT)
@@ -248,12 +262,22 @@ fn peer_text(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::config::{Secret, TransportKind};
+
+    fn peer() -> Address {
+        let url = "https://r/live".parse().unwrap();
+        let token = Secret("head.body.sign".into());
+        Address::new(&url, TransportKind::Auto, Some(&token)).unwrap()
+    }
 
     #[test]
-    fn what_a_peer_says_is_bounded_and_loses_queries() {
-        assert_eq!(peer_text(" \n"), "");
-        assert_eq!(peer_text("no such path /a?jwt=secret"), ": no such path /a");
-        assert!(peer_text(&"x".repeat(10_000)).len() < 300);
+    fn what_a_peer_says_is_bounded_and_loses_queries_and_our_token() {
+        let said = |text: &str| said(text, &peer());
+        assert_eq!(said(" \n"), "");
+        assert_eq!(said("no such path /a?jwt=secret"), ": no such path /a");
+        assert_eq!(said("head.body.sign expired"), ": *** expired");
+        assert_eq!(said("jwt=secret expired"), ": jwt=*** expired");
+        assert!(said(&"x".repeat(10_000)).len() < 300);
     }
 
     /// quinn hands on the text only; these are the words of rustls.
@@ -262,7 +286,11 @@ mod tests {
         use rustls::{CertificateError, pki_types::UnixTime};
         let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(5));
         let say = |err: CertificateError| {
-            certificate(&rustls::Error::from(err).to_string(), "r", &Tls::default())
+            certificate(
+                &rustls::Error::from(err).to_string(),
+                &peer(),
+                &Tls::default(),
+            )
         };
         for (error, hint) in [
             (CertificateError::Expired, "not valid now"),

@@ -8,10 +8,13 @@ mod dial;
 pub mod endpoint;
 pub(in crate::net) mod failure;
 pub mod listen;
+mod race;
+mod secrets;
 pub mod tls;
 pub mod versions;
 
 pub use adapter::Session;
-pub use address::{parse as parse_url, redact, redact_text, take_broadcast};
-pub use dial::{Dialed, dial};
+pub use address::{Address, parse as parse_url, redact, redact_text, take_broadcast};
+pub use dial::{Dial, Dialed, dial};
+pub use race::Eagerness;
 pub use tls::parse_pin;

@@ -2,8 +2,14 @@
 //!
 //! TLS 1.3 with the aws-lc-rs provider, passed explicitly: the process default belongs to the application.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
+use parking_lot::Mutex;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -44,11 +50,86 @@ pub fn parse_pin(text: &str) -> Result<[u8; 32]> {
     Ok(pin)
 }
 
-/// The client's TLS configuration. Reads files and the system's roots: not for a worker thread.
+/// How many client configurations are kept.
+const KEPT: usize = 8;
+/// How long one is used: roots of the system come and go.
+const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// The newest first.
+static CLIENTS: Mutex<VecDeque<Client>> = Mutex::new(VecDeque::new());
+
+/// A configuration, with the tickets of the sessions that were made with it, and all that it is made from: a session that is resumed
+/// skips the verification of the certificate (RFC 8446 section 2.2), so that tickets must not outlive any of that.
+struct Client {
+    source: Source,
+    made: Instant,
+    config: Arc<ClientConfig>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Source {
+    tls: Tls,
+    development: Option<[u8; 32]>,
+    alpns: Vec<String>,
+    /// Time and size of each file.
+    files: Vec<Option<(SystemTime, u64)>>,
+}
+
+impl Source {
+    fn new(tls: &Tls, development: Option<[u8; 32]>, alpns: &[&str]) -> Self {
+        let state = |path: &PathBuf| {
+            let file = std::fs::metadata(path).ok()?;
+            Some((file.modified().ok()?, file.len()))
+        };
+        let files = [&tls.database, &tls.certificate, &tls.private_key];
+        Self {
+            tls: tls.clone(),
+            development,
+            alpns: alpns.iter().map(|alpn| (*alpn).to_owned()).collect(),
+            files: files.into_iter().flatten().map(state).collect(),
+        }
+    }
+}
+
+/// The client's TLS configuration, the same for the same properties, so that a session with a server that is dialled again is
+/// resumed. Reads files and the system's roots: not for a worker thread.
 ///
 /// `development` is the digest that the relay served over HTTP, accepted like a pin.
 /// Fails with [`Cause::Settings`], naming the file that is missing or unusable.
-pub fn client(tls: &Tls, development: Option<[u8; 32]>, alpns: &[&str]) -> Result<ClientConfig> {
+pub fn client(
+    tls: &Tls,
+    development: Option<[u8; 32]>,
+    alpns: &[&str],
+) -> Result<Arc<ClientConfig>> {
+    if tls.disable_verify {
+        tracing::warn!(
+            "certificates are not verified: anybody on the path can read and change the media"
+        );
+    }
+    let source = Source::new(tls, development, alpns);
+    {
+        let mut clients = CLIENTS.lock();
+        clients.retain(|client| client.made.elapsed() < MAX_AGE);
+        let found = clients.iter().position(|client| client.source == source);
+        if let Some(client) = found.and_then(|at| clients.remove(at)) {
+            let config = client.config.clone();
+            clients.push_front(client);
+            return Ok(config);
+        }
+    }
+    // Without the lock: files may be slow.
+    let config = Arc::new(build(tls, development, alpns)?);
+    let mut clients = CLIENTS.lock();
+    clients.push_front(Client {
+        source,
+        made: Instant::now(),
+        config: config.clone(),
+    });
+    clients.truncate(KEPT);
+    Ok(config)
+}
+
+fn build(tls: &Tls, development: Option<[u8; 32]>, alpns: &[&str]) -> Result<ClientConfig> {
     let provider = provider();
     let verifier = verifier(tls, development, &provider)?;
     let builder = ClientConfig::builder_with_provider(provider)
@@ -88,9 +169,6 @@ fn verifier(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>> {
     if tls.disable_verify {
-        tracing::warn!(
-            "certificates are not verified: anybody on the path can read and change the media"
-        );
         return Ok(Arc::new(Pinned {
             pins: None,
             provider: provider.clone(),
@@ -228,6 +306,45 @@ mod tests {
             &plain.replace('f', "g"),
         ] {
             assert_eq!(parse_pin(bad).unwrap_err().cause, Cause::Settings, "{bad}");
+        }
+    }
+
+    fn identity(dir: &Path, name: &str) -> Tls {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let tls = Tls {
+            disable_verify: true,
+            certificate: Some(dir.join("certificate.pem")),
+            private_key: Some(dir.join("key.pem")),
+            ..Tls::default()
+        };
+        std::fs::write(dir.join("certificate.pem"), made.cert.pem()).unwrap();
+        std::fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        tls
+    }
+
+    #[test]
+    fn a_configuration_is_kept_until_something_it_is_made_from_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let tls = identity(dir.path(), "a");
+        let first = client(&tls, None, &["h3"]).unwrap();
+        let same = |other: Arc<ClientConfig>| Arc::ptr_eq(&first, &other);
+        assert!(same(client(&tls, None, &["h3"]).unwrap()));
+        assert!(!same(client(&tls, None, &["moq-lite-06"]).unwrap()));
+        assert!(!same(client(&tls, Some([7; 32]), &["h3"]).unwrap()));
+        // A renewed certificate is as good as another.
+        identity(dir.path(), "another-name");
+        assert!(!same(client(&tls, None, &["h3"]).unwrap()));
+    }
+
+    #[test]
+    fn no_more_configurations_are_kept_than_are_of_use() {
+        let tls = |pin: u8| Tls {
+            pins: vec![[pin; 32]],
+            ..Tls::default()
+        };
+        for pin in 0..20 {
+            client(&tls(pin), None, &["h3"]).unwrap();
+            assert!(CLIENTS.lock().len() <= KEPT);
         }
     }
 

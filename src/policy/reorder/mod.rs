@@ -3,6 +3,10 @@
 //! Frames of the current group pass as soon as they are there; after its last one the next group goes on.
 //! When the next frame is missing, waiting costs nothing until the first frame of a newer group is due:
 //! then that group is skipped to, and its first frame is marked as discontinuous (peer-lessons row 7).
+//!
+//! Group numbers need not follow one another (draft-ietf-moq-transport, "Group IDs": there may be gaps), and no subscription tells whether
+//! they do. A group that continues where the last one ended in media time is played without waiting for the numbers in
+//! between; and when a wait was in vain and no two numbers ever followed one another, there are no more waits.
 
 #[cfg(test)]
 mod tests;
@@ -142,9 +146,51 @@ pub struct Reorder<T> {
     next: u64,
     /// Something is missing before the next frame.
     discont: bool,
+    pace: Pace,
+    numbers: Numbers,
     frames: usize,
     bytes: usize,
     dropped: Dropped,
+}
+
+/// How presentation time advances from frame to frame.
+#[derive(Debug, Default)]
+struct Pace {
+    newest: Option<Nanos>,
+    /// The last two steps forward.
+    steps: [Option<Nanos>; 2],
+}
+
+impl Pace {
+    fn note(&mut self, media: Nanos) {
+        match self.newest {
+            Some(newest) if media <= newest => return,
+            Some(newest) => self.steps = [self.steps[1], Some(media.saturating_sub(newest))],
+            None => {}
+        }
+        self.newest = Some(media);
+    }
+
+    /// Nothing fits between the last frame and one with this time.
+    fn is_followed_by(&self, media: Nanos) -> bool {
+        let step = self.steps.iter().flatten().min();
+        let (Some(newest), Some(step)) = (self.newest, step) else {
+            return false;
+        };
+        let ahead = media.saturating_sub(newest);
+        ahead > 0 && ahead <= step.saturating_add(step / 2)
+    }
+}
+
+/// What is known of how the publisher numbers its groups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Numbers {
+    #[default]
+    Unknown,
+    /// Two followed one another: a number that is missing is a group that is missing.
+    Dense,
+    /// None did so far, and a number was waited for in vain.
+    Sparse,
 }
 
 impl<T> Reorder<T> {
@@ -156,6 +202,8 @@ impl<T> Reorder<T> {
             current: None,
             next: 0,
             discont: true,
+            pace: Pace::default(),
+            numbers: Numbers::default(),
             frames: 0,
             bytes: 0,
             dropped: Dropped::default(),
@@ -168,6 +216,8 @@ impl<T> Reorder<T> {
         self.current = None;
         self.next = 0;
         self.discont = true;
+        self.pace = Pace::default();
+        self.numbers = Numbers::default();
         self.frames = 0;
         self.bytes = 0;
     }
@@ -185,6 +235,10 @@ impl<T> Reorder<T> {
     /// A group begins to arrive, or arrives again.
     pub fn start_group(&mut self, seq: u64) -> Outcome {
         if self.is_past(seq) {
+            // It may be one of those that were not waited for.
+            if self.numbers == Numbers::Sparse {
+                self.numbers = Numbers::Unknown;
+            }
             self.dropped.late_groups += 1;
             return Outcome::Late;
         }
@@ -194,6 +248,11 @@ impl<T> Reorder<T> {
             }
             group.aborted = false;
             return Outcome::Taken;
+        }
+        let before = seq.checked_sub(1);
+        let follows = |before| self.groups.contains_key(&before);
+        if self.current == Some(seq) || before.is_some_and(follows) {
+            self.numbers = Numbers::Dense;
         }
         self.groups.insert(seq, Group::new());
         self.shed();
@@ -273,6 +332,10 @@ impl<T> Reorder<T> {
                 self.move_to(next, false);
                 continue;
             }
+            if let Some(next) = self.next_in_line(current) {
+                self.move_to(next, false);
+                continue;
+            }
             let ready = self.has_frame(current);
             let grace = if ready { self.config.catch_up } else { 0 };
             if let Some(newer) = self.due_group(current, now.saturating_sub(grace), &deadline_of) {
@@ -288,6 +351,14 @@ impl<T> Reorder<T> {
                 .and_then(|(_, media)| deadline_of(media));
             return Poll::Wait { until };
         }
+    }
+
+    /// The group that follows, when there is none of the number that is next, nor will be.
+    fn next_in_line(&self, current: u64) -> Option<u64> {
+        let (&seq, group) = self.groups.range(current..).next()?;
+        let first = group.frames.front().filter(|first| first.index == 0)?;
+        let follows = self.numbers == Numbers::Sparse || self.pace.is_followed_by(first.media);
+        (seq > current && self.next == 0 && follows).then_some(seq)
     }
 
     fn current_or_first(&mut self) -> Option<u64> {
@@ -339,6 +410,9 @@ impl<T> Reorder<T> {
         self.dropped.skipped_groups += lost;
         let missing = seq.saturating_sub(from).saturating_sub(known);
         self.dropped.missing_groups = self.dropped.missing_groups.saturating_add(missing);
+        if self.numbers == Numbers::Unknown && missing > 0 && known == 0 {
+            self.numbers = Numbers::Sparse;
+        }
         self.discard(passed);
         self.move_to(seq, true);
     }
@@ -349,6 +423,7 @@ impl<T> Reorder<T> {
         group.bytes = group.bytes.saturating_sub(frame.bytes);
         self.bytes = self.bytes.saturating_sub(frame.bytes);
         self.frames = self.frames.saturating_sub(1);
+        self.pace.note(frame.media);
         let discont = std::mem::take(&mut self.discont) || frame.index != self.next;
         self.next = frame.index.saturating_add(1);
         Some(Poll::Frame {

@@ -104,6 +104,84 @@ fn a_stalled_group_is_left_when_the_next_one_is_due_row_7() {
     assert_eq!(r.dropped().late_frames, 1);
 }
 
+/// A group of 25 frames that begins at `start` frames of 40 ms.
+fn group_at(reorder: &mut Reorder<(u64, u64)>, seq: u64, start: u64) {
+    reorder.start_group(seq);
+    for index in 0..25 {
+        let media = (start + index) as Nanos * 40 * MS;
+        let frame = Frame {
+            media,
+            ..frame(seq, index)
+        };
+        reorder.push(seq, frame);
+    }
+    reorder.finish_group(seq);
+}
+
+#[test]
+fn numbers_that_are_left_out_cost_nothing_where_media_time_goes_on() {
+    let mut r = reorder();
+    for (n, seq) in [3, 5, 6, 60].into_iter().enumerate() {
+        group_at(&mut r, seq, n as u64 * 25);
+        let (out, _) = drain(&mut r, n as Nanos * SECOND, due);
+        assert_eq!(out.len(), 25, "group {seq}");
+        assert_eq!(out[0], ((seq, 0), n == 0, true));
+    }
+    assert_eq!(r.dropped(), Dropped::default());
+}
+
+#[test]
+fn a_group_that_is_missing_is_waited_for_where_media_time_does_not_go_on() {
+    let mut r = reorder();
+    group_at(&mut r, 0, 0);
+    drain(&mut r, 0, due);
+    group_at(&mut r, 2, 50);
+    assert_eq!(drain(&mut r, SECOND, due), (vec![], Some(2100 * MS)));
+    group_at(&mut r, 1, 25);
+    let (out, _) = drain(&mut r, SECOND, due);
+    assert_eq!(out.len(), 50);
+    assert!(out.iter().all(|(_, discont, _)| !discont));
+}
+
+#[test]
+fn a_publisher_that_never_counts_on_is_waited_for_once() {
+    let mut r = reorder();
+    // A picture every now and then, numbered by its time.
+    group_at(&mut r, 10, 0);
+    drain(&mut r, 0, due);
+    group_at(&mut r, 20, 50);
+    assert_eq!(drain(&mut r, SECOND, due).0, []);
+    assert_eq!(drain(&mut r, 2100 * MS, due).0.len(), 25);
+    assert_eq!(r.dropped().missing_groups, 9);
+    for (seq, start) in [(31, 120), (47, 160), (50, 300)] {
+        group_at(&mut r, seq, start);
+        let (out, _) = drain(&mut r, SECOND, due);
+        assert_eq!(out.len(), 25, "group {seq}");
+        assert!(!out[0].1);
+    }
+    assert_eq!(r.dropped().missing_groups, 9);
+    // One comes late after all: they are waited for again.
+    r.start_group(49);
+    group_at(&mut r, 60, 400);
+    assert_eq!(drain(&mut r, SECOND, due).0, []);
+}
+
+#[test]
+fn numbers_that_once_followed_one_another_are_waited_for() {
+    let mut r = reorder();
+    for (seq, start) in [(0, 0), (1, 25)] {
+        group_at(&mut r, seq, start);
+        drain(&mut r, 0, due);
+    }
+    for (seq, start) in [(3, 75), (5, 125)] {
+        group_at(&mut r, seq, start);
+        assert_eq!(drain(&mut r, SECOND, due).0, [], "group {seq}");
+        let late = start as Nanos * 40 * MS + 100 * MS;
+        assert_eq!(drain(&mut r, late, due).0.len(), 25, "group {seq}");
+    }
+    assert_eq!(r.dropped().missing_groups, 2);
+}
+
 #[test]
 fn a_late_frame_still_passes_while_the_next_group_is_not_due() {
     let mut r = reorder();

@@ -90,13 +90,6 @@ pub enum Event {
     Rejoin,
 }
 
-impl Event {
-    /// Whether a new epoch has begun: the mapping is another one, once it is settled.
-    pub fn is_new_epoch(self) -> bool {
-        matches!(self, Self::Jumped | Self::Resettle | Self::Rejoin)
-    }
-}
-
 /// Where an epoch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {

@@ -107,6 +107,20 @@ async fn local_development_pins_the_digest_that_the_relay_serves() {
     );
 }
 
+/// `localhost` is `::1` first, where something else takes connections and never answers.
+#[tokio::test]
+async fn silence_on_one_address_does_not_keep_the_development_digest_of_the_other() {
+    let server = Server::start(Refuse::Nobody);
+    serve_http(&server, "200 OK", hex::encode(server.digest));
+    let port = server.address.port();
+    let _silent = std::net::TcpListener::bind(("::1", port)).unwrap();
+    let started = Instant::now();
+    let url = format!("http://localhost:{port}/");
+    connected(&open(config(&url, Tls::default()), Role::Publisher)).await;
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
 #[tokio::test]
 async fn a_development_digest_that_is_wrong_too_long_or_missing_is_a_tls_failure() {
     for (status, body) in [
@@ -248,6 +262,27 @@ async fn a_refused_token_is_an_auth_failure_on_both_transports() {
     }
 }
 
+/// Row 16.
+#[tokio::test]
+async fn a_peer_that_echoes_our_token_does_not_get_it_shown() {
+    for scheme in ["https", "moqt", "moql"] {
+        let server = Server::start(Refuse::Echo);
+        let config = ConnectConfig {
+            auth_token: Some(Secret("head.body.sign".into())),
+            ..config(&server.url(scheme), pinned(&server))
+        };
+        let connection = open(config, Role::Publisher);
+        let error = first_failure(&connection).await;
+        let shown = connection.stats().last_error.unwrap();
+        for error in [error, shown] {
+            assert!(!error.message.contains("head"), "{scheme}: {error}");
+            // Of a raw QUIC session the protocol library keeps the code alone.
+            let told = error.message.contains("*** is bad");
+            assert!(told || scheme != "https", "{scheme}: {error}");
+        }
+    }
+}
+
 /// Row 16: a relay that asks another service for its verdict refuses long after the session is up.
 #[tokio::test]
 async fn a_token_that_is_refused_late_fails_the_first_connection_in_time() {
@@ -283,6 +318,56 @@ async fn a_new_token_is_used_while_it_retries() {
         connection.set_token(Some(Secret("good".into())));
         connected(&connection).await;
     }
+}
+
+/// The next request for a token.
+async fn requested(requests: &mut watch::Receiver<Option<String>>) -> String {
+    let request = timeout(LIMIT, requests.wait_for(Option::is_some)).await;
+    request.expect("a request").unwrap().clone().unwrap()
+}
+
+/// Row 17.
+#[tokio::test]
+async fn a_token_is_asked_for_when_the_relay_refuses_the_one_there_is() {
+    for scheme in ["https", "moqt", "moql"] {
+        let server = Server::start(Refuse::Token("jwt=good"));
+        let config = ConnectConfig {
+            auth_token: Some(Secret("expired".into())),
+            ..config(&format!("{}?jwt=old", server.url(scheme)), pinned(&server))
+        };
+        let connection = open(config, Role::Publisher);
+        let url = requested(&mut connection.token_requests()).await;
+        assert_eq!(url, server.url(scheme));
+        connection.set_token(Some(Secret("good".into())));
+        connected(&connection).await;
+    }
+}
+
+/// Row 17: the session goes on, and the next dial has the new token.
+#[tokio::test]
+async fn a_token_is_asked_for_when_it_is_about_to_expire() {
+    let server = Server::start(Refuse::Nobody);
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let jwt = |begin: u64, end: u64| token::jwt(&format!(r#"{{"iat":{begin},"exp":{end}}}"#));
+    let config = ConnectConfig {
+        auth_token: Some(jwt(now - 3600, now + 3600)),
+        ..config(&server.url("moql"), pinned(&server))
+    };
+    let connection = open(config, Role::Subscriber);
+    connected(&connection).await;
+    let mut requests = connection.token_requests();
+    assert_eq!(*requests.borrow(), None);
+    connection.set_token(Some(jwt(now - 3600, now + 10)));
+    assert_eq!(requested(&mut requests).await, server.url("moql"));
+    connection.set_token(Some(jwt(now, now + 3600)));
+    assert_eq!(*requests.borrow_and_update(), None);
+    assert!(matches!(
+        *connection.state().borrow(),
+        State::Connected { generation: 1, .. }
+    ));
 }
 
 #[tokio::test]

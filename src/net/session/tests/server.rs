@@ -1,11 +1,22 @@
 //! A small relay on loopback, with the faults that a test asks for.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use moq_net::origin;
 use parking_lot::Mutex;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::StoresServerSessions,
+};
 use tokio::{sync::watch, task::JoinHandle};
 use web_transport_quinn::{http::StatusCode, proto::ConnectResponse};
 
@@ -25,7 +36,12 @@ pub enum Refuse {
     Late(Duration),
     /// Unless the path ends so.
     Token(&'static str),
+    /// The connection is closed with what was asked for, with the query and its value alone, as the reason.
+    Echo,
 }
+
+/// A refused peer hangs up sooner.
+const LINGER: Duration = Duration::from_secs(2);
 
 struct Inner {
     refuse: Refuse,
@@ -38,9 +54,38 @@ pub struct Server {
     pub address: SocketAddr,
     pub digest: [u8; 32],
     pub pem: String,
+    tickets: Arc<Tickets>,
     inner: Arc<Inner>,
     endpoint: quinn::Endpoint,
     task: JoinHandle<()>,
+}
+
+/// The TLS sessions that clients may resume, each once.
+#[derive(Debug, Default)]
+struct Tickets {
+    sessions: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
+    redeemed: AtomicUsize,
+}
+
+impl StoresServerSessions for Tickets {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        self.sessions.lock().insert(key, value);
+        true
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.sessions.lock().get(key).cloned()
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let session = self.sessions.lock().remove(key)?;
+        self.redeemed.fetch_add(1, Ordering::Relaxed);
+        Some(session)
+    }
+
+    fn can_cache(&self) -> bool {
+        true
+    }
 }
 
 /// A certificate that several servers in a row may show.
@@ -80,6 +125,8 @@ impl Server {
             .with_no_client_auth()
             .with_single_cert(vec![identity.certificate.clone()], key)
             .unwrap();
+        let tickets = Arc::new(Tickets::default());
+        config.session_storage = tickets.clone();
         config.alpn_protocols = ["h3"]
             .iter()
             .chain(moq_net::ALPNS)
@@ -110,6 +157,7 @@ impl Server {
             address: endpoint.local_addr().unwrap(),
             digest: tls::digest(&identity.certificate),
             pem: identity.pem.clone(),
+            tickets,
             inner,
             endpoint,
             task,
@@ -119,6 +167,11 @@ impl Server {
     /// `moqt` stays itself; anything else is a scheme too.
     pub fn url(&self, scheme: &str) -> String {
         format!("{scheme}://{}/live", self.address)
+    }
+
+    /// How many TLS sessions were resumed.
+    pub fn resumed(&self) -> usize {
+        self.tickets.redeemed.load(Ordering::Relaxed)
     }
 
     pub fn accepted(&self) -> usize {
@@ -185,6 +238,7 @@ async fn serve(
         .unwrap()
         .downcast::<HandshakeData>()
         .unwrap();
+    let quic = connection.clone();
     let mut path = None;
     let session = if data.protocol.as_deref() == Some(b"h3") {
         let request = web_transport_quinn::Request::accept(connection).await?;
@@ -199,6 +253,10 @@ async fn serve(
             request.url.path(),
             request.url.query().unwrap_or_default()
         ));
+        if let (Refuse::Echo, Some(path)) = (inner.refuse, &path) {
+            echo(&quic, path);
+            return Ok(());
+        }
         let protocol = request.protocols.first().cloned().unwrap_or_default();
         request
             .respond(ConnectResponse::OK.with_protocol(protocol))
@@ -211,15 +269,19 @@ async fn serve(
         .accept_request(std::time::Instant::now(), Session::new(session))
         .await?;
     let path = path.unwrap_or_else(|| handshake.path().to_owned());
+    if inner.refuse == Refuse::Echo {
+        echo(&quic, &path);
+        return Ok(());
+    }
     let refused = match inner.refuse {
         Refuse::Moq => true,
         Refuse::Token(token) => !path.ends_with(token),
-        Refuse::Nobody | Refuse::Http | Refuse::Late(_) => false,
+        Refuse::Nobody | Refuse::Http | Refuse::Late(_) | Refuse::Echo => false,
     };
     if refused {
         handshake.close(moq_net::Error::Unauthorized);
         // The close must reach the peer before the connection goes.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let _ = tokio::time::timeout(LINGER, quic.closed()).await;
         return Ok(());
     }
     let (session, driver) = handshake.ok().await?;
@@ -234,4 +296,10 @@ async fn serve(
     inner.accepted.send_modify(|n| *n += 1);
     moq_net::time::run(driver).await;
     Ok(())
+}
+
+fn echo(quic: &quinn::Connection, path: &str) {
+    let value = path.rsplit('=').next().unwrap_or_default();
+    let reason = format!("{value} is bad, so no {path}");
+    quic.close(7u32.into(), reason.as_bytes());
 }

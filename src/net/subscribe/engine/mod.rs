@@ -105,9 +105,8 @@ impl Engine {
         self.timeline.add_track(id);
         queue.set_max_span(queue_span(self.latency, None));
         queue.push(Item::Config(rendition.clone()));
-        let mut track = Track::new(rendition, queue);
-        track.rejoined = true;
-        self.tracks.insert(id, track);
+        self.tracks
+            .insert(id, Track::new(rendition, queue, self.latency));
     }
 
     pub fn remove_track(&mut self, id: TrackId) {
@@ -125,7 +124,15 @@ impl Engine {
         }
     }
 
-    /// Starts anew at the live edge: another publisher, or a pause is over.
+    /// Starts anew with another publisher, at whom tracks that have ended may begin again.
+    pub fn change_publisher(&mut self) {
+        self.rejoin();
+        for track in self.tracks.values_mut() {
+            track.forget(self.latency);
+        }
+    }
+
+    /// Starts anew at the live edge, as after a pause.
     pub fn rejoin(&mut self) {
         self.timeline.rejoin();
         self.edge = None;
@@ -140,6 +147,10 @@ impl Engine {
         let Some(track) = self.tracks.get_mut(&id) else {
             return;
         };
+        if track.finished {
+            // Its first frame tells whether it is a new one.
+            return;
+        }
         if !track.joined_group {
             track.joined_group = true;
             let wants_whole = start == Start::NextGroup && track.rendition.is_video();
@@ -174,8 +185,18 @@ impl Engine {
         if frame.is_marker() {
             return Ok(());
         }
-        track.heard = Some(now);
         let index = track.place(seq);
+        let is_new = index == 0 && track.note_group(seq, frame.pts_us);
+        if track.finished {
+            if !is_new {
+                return Ok(());
+            }
+            self.begin_again(id, seq);
+        }
+        let Some(track) = self.tracks.get_mut(&id) else {
+            return Ok(());
+        };
+        track.heard = Some(now);
         if index == 0 && track.rendition.is_video() {
             track.learn_from_key_frame(&frame.payload);
             if let Some(depth) = track.stated_depth {
@@ -237,11 +258,45 @@ impl Engine {
         }
     }
 
+    /// A track that had ended has a new group: it is joined like one that was just enabled.
+    fn begin_again(&mut self, id: TrackId, seq: u64) {
+        let Some(track) = self.tracks.remove(&id) else {
+            return;
+        };
+        self.timeline.remove_track(id);
+        self.timeline.add_track(id);
+        let mut track = track.begin_again(self.latency);
+        track.place(seq);
+        track.queue.push(Item::Config(track.rendition.clone()));
+        self.tracks.insert(id, track);
+        self.group_started(id, seq);
+    }
+
     /// The publisher ended the track: EOS follows its last frame.
     pub fn track_finished(&mut self, id: TrackId) {
         if let Some(track) = self.tracks.get_mut(&id) {
             track.finished = true;
         }
+    }
+
+    /// The group that playback is at, before which nothing is played any more; none for a track that has ended, which may
+    /// begin again with any number.
+    pub fn current_group(&self, id: TrackId) -> Option<u64> {
+        let track = self.tracks.get(&id).filter(|track| !track.finished)?;
+        let (group, _) = track.reorder.position()?;
+        Some(group)
+    }
+
+    /// The publisher ended the track, and it has not begun again.
+    pub fn is_finished(&self, id: TrackId) -> bool {
+        self.tracks.get(&id).is_some_and(|track| track.finished)
+    }
+
+    /// The tracks of which a frame was pushed after an end that downstream knows, since the last call.
+    pub fn take_resumed(&mut self) -> Vec<TrackId> {
+        let resumed =
+            |(id, track): (&TrackId, &mut Track)| std::mem::take(&mut track.resumed).then_some(*id);
+        self.tracks.iter_mut().filter_map(resumed).collect()
     }
 
     /// A track has ended and said so downstream, and so have all others that are still being read.
@@ -276,7 +331,7 @@ impl Engine {
                 }
                 if let Some(edge) = self.edge {
                     for id in &ids {
-                        self.push_ready(*id, edge, now);
+                        sooner(&mut wake, self.push_ready(*id, edge, now));
                         sooner(&mut wake, self.push_gap(*id, now));
                     }
                 }
@@ -326,6 +381,12 @@ impl Engine {
     fn drain_reorder(&mut self, id: TrackId, now: Nanos) -> Option<Nanos> {
         let timeline = &self.timeline;
         let track = self.tracks.get_mut(&id)?;
+        // Groups that playback has passed are read no further, and their ends not told.
+        if let Some((current, _)) = track.reorder.position()
+            && !track.finished
+        {
+            track.places.retain(|seq, _| *seq >= current);
+        }
         let allowance = self.latency - skip_margin(self.latency);
         let deadline_of = |media| {
             timeline
@@ -379,18 +440,27 @@ impl Engine {
             .map(|first| first.max(floor))
     }
 
-    fn push_ready(&mut self, id: TrackId, edge: Nanos, now: Nanos) {
+    /// Pushes what is held of a track; says when to look again if that is not to be yet.
+    fn push_ready(&mut self, id: TrackId, edge: Nanos, now: Nanos) -> Option<Nanos> {
         let timeline = &self.timeline;
-        let Some(track) = self.tracks.get_mut(&id) else {
-            return;
-        };
+        let track = self.tracks.get_mut(&id)?;
+        if track.finished && track.held.is_empty() {
+            return None;
+        }
+        if let Some(at) = track.not_before {
+            if now < at {
+                return Some(at);
+            }
+            track.not_before = None;
+        }
         if track.edge.is_none() {
             let edge = if track.rejoined && self.start == Start::Live {
                 edge.max(timeline.live_edge(now).unwrap_or(edge))
             } else {
                 edge
             };
-            track.open_segment(edge, timeline);
+            let pushed = track.pushed_until.unwrap_or(edge);
+            track.open_segment(edge.max(pushed), timeline);
         }
         if !track.held.is_empty() {
             let span = queue_span(self.latency, timeline.delay(id));
@@ -399,12 +469,13 @@ impl Engine {
         while let Some(ready) = track.held.pop_front() {
             track.push(ready, timeline);
         }
+        None
     }
 
     /// Tells downstream that an audio track has nothing, before a muxer or mixer waits for it. Returns when to look again.
     fn push_gap(&mut self, id: TrackId, now: Nanos) -> Option<Nanos> {
         let track = self.tracks.get_mut(&id)?;
-        if track.rendition.is_video() || track.finished {
+        if track.rendition.is_video() || track.finished || track.edge.is_none() {
             return None;
         }
         let until = track.pushed_until?;

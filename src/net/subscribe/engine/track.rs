@@ -22,6 +22,9 @@ use crate::{
 /// A lower frame rate than one in ten seconds is none.
 const LONGEST_FRAME: Nanos = 10 * SECOND;
 
+/// Groups of which it is remembered that they were seen: as many as a track has open within its latency.
+const REMEMBERED: usize = 256;
+
 /// How far ahead a frame's duration may reserve running time.
 const LONGEST_CLAIM: Nanos = SECOND;
 
@@ -82,11 +85,19 @@ pub(super) struct Track {
     pub(super) discont: bool,
     pub(super) finished: bool,
     pub(super) ended: bool,
+    /// The newest groups, each with the media time of its first frame in µs: what a relay still has of a track that ended is
+    /// known by them.
+    seen: VecDeque<(u64, u64)>,
+    /// A beginning after an end: nothing is pushed before what preceded the end was presented.
+    pub(super) not_before: Option<Nanos>,
+    /// A frame was pushed after an end that downstream knows.
+    pub(super) resumed: bool,
     pub(super) stats: TrackStats,
 }
 
 impl Track {
-    pub(super) fn new(rendition: Arc<Rendition>, queue: Queue) -> Self {
+    pub(super) fn new(rendition: Arc<Rendition>, queue: Queue, latency: Nanos) -> Self {
+        let ended = queue.ended();
         let mut track = Self {
             format: None,
             reorder: Reorder::new(reorder_config(&rendition)),
@@ -100,7 +111,7 @@ impl Track {
             skipping: None,
             joined_group: false,
             edge: None,
-            pushed_until: None,
+            pushed_until: ended,
             heard: None,
             last_media: None,
             interval: None,
@@ -108,6 +119,9 @@ impl Track {
             discont: true,
             finished: false,
             ended: false,
+            seen: VecDeque::new(),
+            not_before: ended.map(|until| until + latency),
+            resumed: false,
             stats: TrackStats::default(),
         };
         track.set_rendition(rendition);
@@ -160,7 +174,39 @@ impl Track {
         self.last_media = None;
         self.rejoined = true;
         self.discont = true;
+    }
+
+    /// The same track after its end: what was pushed and counted stands, the rest is as at a first join.
+    pub(super) fn begin_again(self, latency: Nanos) -> Self {
+        let mut next = Self::new(self.rendition, self.queue, latency);
+        next.reorder = self.reorder;
+        next.reorder.reset();
+        next.pushed_until = self.pushed_until;
+        next.seen = self.seen;
+        next.stats = self.stats;
+        next
+    }
+
+    /// Another publisher: groups are numbered anew, and what ended may begin again.
+    pub(super) fn forget(&mut self, latency: Nanos) {
+        self.seen.clear();
         self.finished = false;
+        if std::mem::take(&mut self.ended) {
+            self.not_before = self.queue.ended().map(|until| until + latency);
+            self.queue.push(Item::Config(self.rendition.clone()));
+        }
+    }
+
+    /// Remembers a group by its first frame; false if it was seen before.
+    pub(super) fn note_group(&mut self, seq: u64, media_us: u64) -> bool {
+        if self.seen.contains(&(seq, media_us)) {
+            return false;
+        }
+        if self.seen.len() == REMEMBERED {
+            self.seen.pop_front();
+        }
+        self.seen.push_back((seq, media_us));
+        true
     }
 
     pub(super) fn skips(&self, seq: u64) -> bool {
@@ -200,7 +246,7 @@ impl Track {
         // A frame that claims to last for long must not keep what comes after it from being shown.
         let end = pts.saturating_add(duration.unwrap_or(0).min(LONGEST_CLAIM));
         self.pushed_until = Some(self.pushed_until.map_or(end, |until| until.max(end)));
-        self.queue.push(Item::Frame(Frame {
+        self.resumed |= self.queue.push(Item::Frame(Frame {
             pts,
             dts: dts
                 .and_then(|dts| timeline.to_running(dts))

@@ -51,6 +51,8 @@ pub enum PlayerEvent {
     Lost(Error),
     /// The publisher ended it.
     Ended,
+    /// A track goes on after its end: frames of it wait behind an end that downstream was told.
+    Resumed { track: String },
     /// Something cannot be used; the rest goes on.
     Warning(Error),
     /// It cannot go on.

@@ -1,5 +1,7 @@
 //! The player's task: one announcement of the broadcast after the other.
 
+mod tracks;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -9,10 +11,11 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, watch},
-    task::{AbortHandle, JoinSet},
+    task::JoinSet,
     time::sleep_until,
 };
 
+use self::tracks::Wanted;
 use super::{Command, PlayerConfig, PlayerEvent, PlayerStats, RunningClock};
 use crate::{
     media::catalog::Catalog,
@@ -21,10 +24,10 @@ use crate::{
         session::{Connection, State},
         subscribe::{
             catalog::CatalogFollower,
-            engine::{self, Engine, Queue},
+            engine::Engine,
             queue::Item,
             reader::{BroadcastReader, Discovery},
-            track::{self, Arrival, Reading},
+            track::{self, Arrival},
         },
     },
     policy::{Nanos, retry::Backoff, timeline::TrackId},
@@ -47,31 +50,6 @@ enum Outcome {
     Ended,
     Lost(Error),
     Stopped,
-}
-
-struct Wanted {
-    id: TrackId,
-    queue: Queue,
-    reader: Option<AbortHandle>,
-    /// When a subscription that broke is made again.
-    again: Option<Instant>,
-    retry: Backoff,
-}
-
-impl Wanted {
-    fn new(id: TrackId, queue: Queue) -> Self {
-        Self {
-            id,
-            queue,
-            reader: None,
-            again: None,
-            retry: Backoff::new(
-                Duration::from_millis(100),
-                Duration::from_secs(5),
-                fastrand::Rng::new(),
-            ),
-        }
-    }
 }
 
 pub(super) struct Run {
@@ -246,8 +224,11 @@ impl Run {
     /// Plays one announcement until it ends.
     async fn play(&mut self, broadcast: BroadcastReader) -> Outcome {
         self.arrivals = mpsc::channel(ARRIVALS);
-        self.engine.rejoin();
+        self.engine.change_publisher();
         self.catalog = None;
+        for wanted in self.wanted.values_mut() {
+            wanted.ended = false;
+        }
         let mut catalog = match self.follow_catalog(&broadcast).await {
             Ok(catalog) => Some(catalog),
             Err(outcome) => return outcome,
@@ -324,21 +305,6 @@ impl Run {
         )
     }
 
-    fn reading(&self) -> bool {
-        !self.readers.is_empty() || !self.arrivals.1.is_empty()
-    }
-
-    /// Every track that can be read has come to its end; one that was refused does not keep the others from it.
-    fn ended(&self) -> bool {
-        let read: Vec<TrackId> = self
-            .wanted
-            .values()
-            .filter(|wanted| wanted.reader.is_some())
-            .map(|wanted| wanted.id)
-            .collect();
-        self.engine.ended(|id| read.contains(&id))
-    }
-
     fn retracted(&self) -> Outcome {
         Outcome::Lost(Error::new(
             Cause::NoBroadcast,
@@ -354,6 +320,8 @@ impl Run {
         while self.readers.try_join_next().is_some() {}
         let now = self.clock.now()?;
         let advanced = self.engine.advance(now);
+        self.tell_resumed();
+        self.give_up_groups();
         self.publish_stats();
         advanced.wake.map(|wake| {
             Instant::now() + Duration::from_nanos(u64::try_from(wake - now).unwrap_or(0))
@@ -375,169 +343,6 @@ impl Run {
             .filter_map(|(name, wanted)| Some((name.clone(), self.engine.stats(wanted.id)?)))
             .collect();
         *self.stats.lock() = stats;
-    }
-
-    fn command(&mut self, command: Command, broadcast: Option<&BroadcastReader>) {
-        match command {
-            Command::Enable { name, queue } => {
-                let id = TrackId(self.next_id);
-                self.next_id += 1;
-                self.wanted.insert(name.clone(), Wanted::new(id, queue));
-                self.subscribe(&name, broadcast);
-            }
-            Command::Disable { name } => {
-                if let Some(wanted) = self.wanted.remove(&name) {
-                    if let Some(reader) = wanted.reader {
-                        reader.abort();
-                    }
-                    self.engine.remove_track(wanted.id);
-                }
-            }
-            Command::Playing(playing) if playing != self.playing => {
-                self.playing = playing;
-                self.stop_readers();
-                self.engine.rejoin();
-                if playing {
-                    let names: Vec<_> = self.wanted.keys().cloned().collect();
-                    for name in names {
-                        self.subscribe(&name, broadcast);
-                    }
-                }
-            }
-            Command::Playing(_) => {}
-            Command::Latency(latency) => {
-                self.config.latency = latency;
-                self.engine.set_latency(latency);
-                self.max_age.send_replace(max_age(&self.config));
-            }
-            Command::MaxAge(age) => {
-                self.config.max_age = age;
-                self.max_age.send_replace(max_age(&self.config));
-            }
-        }
-    }
-
-    /// Ends every subscription; what was read but not taken belongs to them and goes too.
-    fn stop_readers(&mut self) {
-        self.readers.abort_all();
-        self.readers = JoinSet::new();
-        self.arrivals = mpsc::channel(ARRIVALS);
-        for wanted in self.wanted.values_mut() {
-            wanted.reader = None;
-            wanted.again = None;
-        }
-    }
-
-    fn take_catalog(&mut self, catalog: Arc<Catalog>, broadcast: &BroadcastReader) {
-        self.catalog = Some(catalog.clone());
-        let names: Vec<_> = self.wanted.keys().cloned().collect();
-        for name in names {
-            // One that is not listed any more says by its own end whether that was meant.
-            if let Some(rendition) = engine::rendition(&catalog, &name) {
-                if let Some(wanted) = self.wanted.get(&name) {
-                    self.engine.reconfigure(wanted.id, rendition);
-                }
-                self.subscribe(&name, Some(broadcast));
-            }
-        }
-        self.tell(PlayerEvent::Catalog(catalog));
-    }
-
-    /// Subscribes to a wanted track if it is there, the pipeline plays and it is not being read yet.
-    fn subscribe(&mut self, name: &str, broadcast: Option<&BroadcastReader>) {
-        let (Some(broadcast), Some(catalog), Some(wanted)) =
-            (broadcast, &self.catalog, self.wanted.get_mut(name))
-        else {
-            return;
-        };
-        if !self.playing || wanted.reader.is_some() {
-            return;
-        }
-        let Some(rendition) = engine::rendition(catalog, name) else {
-            return;
-        };
-        let priority = rendition.default_priority();
-        if !self.engine.has_track(wanted.id) {
-            self.engine
-                .add_track(wanted.id, rendition, wanted.queue.clone());
-        }
-        let reading = Reading {
-            id: wanted.id,
-            name: name.to_owned(),
-            priority,
-            max_age: self.max_age.subscribe(),
-            clock: self.clock.clone(),
-            arrivals: self.arrivals.0.clone(),
-        };
-        wanted.reader = Some(self.readers.spawn(track::read(broadcast.clone(), reading)));
-        self.heard = Instant::now();
-    }
-
-    fn arrived(&mut self, id: TrackId, arrival: Arrival) {
-        self.heard = Instant::now();
-        if matches!(arrival, Arrival::Frame { .. }) {
-            self.heard_any = true;
-        }
-        match arrival {
-            Arrival::GroupStarted { seq } => {
-                if let Some(wanted) = self.wanted.values_mut().find(|wanted| wanted.id == id) {
-                    wanted.retry.reset();
-                }
-                self.engine.group_started(id, seq);
-            }
-            Arrival::Frame { seq, payload, now } => {
-                if let Err(err) = self.engine.frame(id, seq, payload, now) {
-                    tracing::debug!(seq, %err, "malformed frame dropped");
-                }
-            }
-            Arrival::GroupEnded { seq, whole } => self.engine.group_ended(id, seq, whole),
-            Arrival::Finished => self.engine.track_finished(id),
-            Arrival::Failed(err) => self.failed(id, err),
-        }
-    }
-
-    /// A track whose subscription breaks stops alone and is asked for again. When it broke because the broadcast or the
-    /// connection did, that shows by itself.
-    fn failed(&mut self, id: TrackId, err: Error) {
-        let Some((name, wanted)) = self.wanted.iter_mut().find(|(_, wanted)| wanted.id == id)
-        else {
-            return;
-        };
-        wanted.reader = None;
-        if self
-            .catalog
-            .as_ref()
-            .is_none_or(|catalog| catalog.rendition(name).is_none())
-        {
-            // Taken out of the catalog: that is the end of it.
-            self.engine.track_finished(id);
-            return;
-        }
-        wanted.again = Some(Instant::now() + wanted.retry.next_delay());
-        if err.cause == Cause::ConnectionLost {
-            tracing::debug!(%err, "a subscription broke");
-        } else {
-            self.tell(PlayerEvent::Warning(err));
-        }
-    }
-
-    /// Makes broken subscriptions again whose time has come; says when the next one's does.
-    fn resubscribe(&mut self, broadcast: &BroadcastReader) -> Option<Instant> {
-        let now = Instant::now();
-        let due = |wanted: &Wanted| wanted.again.is_some_and(|again| again <= now);
-        let names: Vec<_> = self
-            .wanted
-            .iter()
-            .filter(|(_, wanted)| due(wanted))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in names {
-            if let Some(wanted) = self.wanted.get_mut(&name) {
-                wanted.again = None;
-            }
-            self.subscribe(&name, Some(broadcast));
-        }
-        self.wanted.values().filter_map(|wanted| wanted.again).min()
     }
 }
 

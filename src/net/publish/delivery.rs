@@ -1,0 +1,157 @@
+//! Follows what becomes of the groups of a track.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use moq_net::{group, track};
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+
+use crate::{
+    net::session::Path,
+    policy::{
+        Nanos,
+        backlog::{Amount, Backlog, Cause, End, Notice, Pending, Terms},
+    },
+    runtime,
+};
+
+/// What became of the groups of a track, and what still waits for the network. Outlives the writer.
+#[derive(Clone)]
+pub struct Delivery(Arc<Shared>);
+
+struct Shared {
+    /// A leaf.
+    backlog: Mutex<Backlog>,
+    /// Time 0 of the backlog.
+    epoch: Instant,
+}
+
+impl Delivery {
+    fn new() -> Self {
+        Self(Arc::new(Shared {
+            backlog: Mutex::default(),
+            epoch: Instant::now(),
+        }))
+    }
+
+    fn now(&self) -> Nanos {
+        nanos(self.0.epoch.elapsed())
+    }
+
+    /// What was lost since the last call.
+    pub fn take_losses(&self) -> [(Cause, Amount); 2] {
+        self.0.backlog.lock().take_losses()
+    }
+
+    /// What waits for the network.
+    pub fn pending(&self) -> Pending {
+        self.0.backlog.lock().pending(self.now())
+    }
+
+    /// Whether somebody subscribed when the newest frame was written.
+    pub fn is_wanted(&self) -> bool {
+        self.0.backlog.lock().is_wanted()
+    }
+
+    /// Whether the network does not keep up with this track.
+    pub fn is_congested(&self) -> bool {
+        self.0.backlog.lock().is_congested()
+    }
+
+    /// What is worth telling of congestion. To be called with each frame.
+    pub fn check(&self) -> Option<Notice> {
+        self.0.backlog.lock().check(self.now())
+    }
+}
+
+/// The writer's end of a [`Delivery`]. Following ends with it.
+pub(super) struct Following {
+    delivery: Delivery,
+    path: Path,
+    groups: JoinSet<()>,
+}
+
+impl Following {
+    pub fn new(path: Path) -> Self {
+        Self {
+            delivery: Delivery::new(),
+            path,
+            groups: JoinSet::new(),
+        }
+    }
+
+    pub fn delivery(&self) -> Delivery {
+        self.delivery.clone()
+    }
+
+    /// A group begins.
+    pub fn open(&mut self, track: &track::Producer, group: &group::Producer) {
+        while self.groups.try_join_next().is_some() {}
+        let terms = self.terms(track);
+        let mut backlog = self.delivery.0.backlog.lock();
+        backlog.set_terms(terms);
+        backlog.open(group.sequence);
+        drop(backlog);
+        let follow = follow(self.delivery.clone(), group.clone());
+        self.groups.spawn_on(follow, runtime::handle());
+    }
+
+    /// A frame was written to the group that is open; `timestamp` in µs.
+    pub fn write(&self, track: &track::Producer, timestamp: u64, bytes: u64) {
+        let terms = self.terms(track);
+        let media = Nanos::try_from(timestamp)
+            .unwrap_or(Nanos::MAX)
+            .saturating_mul(1000);
+        let mut backlog = self.delivery.0.backlog.lock();
+        backlog.set_terms(terms);
+        backlog.write(media, bytes);
+    }
+
+    fn terms(&self, track: &track::Producer) -> Terms {
+        Terms {
+            max_age: track.subscription().map(|wanted| nanos(wanted.max_age)),
+            rtt: self.path.rtt().map(nanos),
+        }
+    }
+
+    /// The group that is open is whole.
+    pub fn finish(&self) {
+        let now = self.delivery.now();
+        self.delivery.0.backlog.lock().finish(now);
+    }
+}
+
+/// Follows one group to its end.
+///
+/// A session holds a reader of the group from its first frame until the peer has acknowledged all of it, or the group is
+/// given up.
+async fn follow(delivery: Delivery, group: group::Producer) {
+    let sequence = group.sequence;
+    loop {
+        // Both fail when the group leaves the cache.
+        let left = match group.used().await {
+            Ok(()) => {
+                let now = delivery.now();
+                delivery.0.backlog.lock().take(sequence, now);
+                group.unused().await
+            }
+            Err(err) => Err(err),
+        };
+        let end = match left {
+            Ok(()) => End::Released,
+            Err(moq_net::Error::Evicted) => End::Evicted,
+            Err(_) => End::Expired,
+        };
+        let now = delivery.now();
+        if delivery.0.backlog.lock().end(sequence, end, now) {
+            return;
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
+}

@@ -1,0 +1,303 @@
+//! The tracks that are wanted: subscribed, read, asked for again when that breaks or when they begin anew.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+};
+
+use super::{ARRIVALS, Run, max_age};
+use crate::{
+    media::catalog::Catalog,
+    net::{
+        error::{Cause, Error},
+        subscribe::{
+            engine::{self, Queue},
+            player::{Command, PlayerEvent},
+            reader::BroadcastReader,
+            track::{self, Arrival, Reading},
+        },
+    },
+    policy::{retry::Backoff, timeline::TrackId},
+};
+
+/// How long after its end a track is looked at again, while the catalog lists it: between a half of the first and the last. A
+/// relay answers for a track that ended from what it remembers, until nobody asked for 30 s.
+const FIRST_LOOK: Duration = Duration::from_secs(70);
+const LAST_LOOK: Duration = Duration::from_secs(300);
+
+pub(super) struct Wanted {
+    pub(super) id: TrackId,
+    pub(super) queue: Queue,
+    reader: Option<AbortHandle>,
+    /// Groups before this one are not read any further.
+    floor: watch::Sender<u64>,
+    /// When a subscription that broke is made again.
+    again: Option<Instant>,
+    retry: Backoff,
+    /// The publisher ended the track. It is looked at again from time to time, for it may begin anew.
+    pub(super) ended: bool,
+    look: Backoff,
+}
+
+impl Wanted {
+    fn new(id: TrackId, queue: Queue) -> Self {
+        Self {
+            id,
+            queue,
+            reader: None,
+            floor: watch::Sender::new(0),
+            again: None,
+            retry: Backoff::new(
+                Duration::from_millis(100),
+                Duration::from_secs(5),
+                fastrand::Rng::new(),
+            ),
+            ended: false,
+            look: Backoff::new(FIRST_LOOK, LAST_LOOK, fastrand::Rng::new()),
+        }
+    }
+
+    /// The publisher ended the track, or it has still not begun again.
+    fn end(&mut self) {
+        self.reader = None;
+        self.ended = true;
+        self.again = Some(Instant::now() + self.look.next_delay());
+    }
+
+    /// Frames of a track that had ended came.
+    fn begin_again(&mut self) {
+        self.ended = false;
+        self.look.reset();
+    }
+}
+
+impl Run {
+    pub(super) fn reading(&self) -> bool {
+        !self.readers.is_empty() || !self.arrivals.1.is_empty()
+    }
+
+    /// Every track that can be read has come to its end; one that was refused does not keep the others from it.
+    pub(super) fn ended(&self) -> bool {
+        let read: Vec<TrackId> = self
+            .wanted
+            .values()
+            .filter(|wanted| wanted.reader.is_some() || wanted.ended)
+            .map(|wanted| wanted.id)
+            .collect();
+        self.engine.ended(|id| read.contains(&id))
+    }
+
+    pub(super) fn tell_resumed(&mut self) {
+        for id in self.engine.take_resumed() {
+            let name = self.wanted.iter().find(|(_, wanted)| wanted.id == id);
+            if let Some(track) = name.map(|(name, _)| name.clone()) {
+                self.tell(PlayerEvent::Resumed { track });
+            }
+        }
+    }
+
+    /// What is behind playback need not be read any further.
+    pub(super) fn give_up_groups(&mut self) {
+        for wanted in self.wanted.values() {
+            let floor = self.engine.current_group(wanted.id).unwrap_or(0);
+            wanted.floor.send_if_modified(|known| {
+                let rises = floor > *known;
+                *known = floor.max(*known);
+                rises
+            });
+        }
+    }
+
+    pub(super) fn command(&mut self, command: Command, broadcast: Option<&BroadcastReader>) {
+        match command {
+            Command::Enable { name, queue } => {
+                let id = TrackId(self.next_id);
+                self.next_id += 1;
+                self.wanted.insert(name.clone(), Wanted::new(id, queue));
+                self.subscribe(&name, broadcast);
+            }
+            Command::Disable { name } => {
+                if let Some(wanted) = self.wanted.remove(&name) {
+                    if let Some(reader) = wanted.reader {
+                        reader.abort();
+                    }
+                    self.engine.remove_track(wanted.id);
+                }
+            }
+            Command::Playing(playing) if playing != self.playing => {
+                self.playing = playing;
+                self.stop_readers();
+                self.engine.rejoin();
+                if playing {
+                    let names: Vec<_> = self.wanted.keys().cloned().collect();
+                    for name in names {
+                        self.subscribe(&name, broadcast);
+                    }
+                }
+            }
+            Command::Playing(_) => {}
+            Command::Latency(latency) => {
+                self.config.latency = latency;
+                self.engine.set_latency(latency);
+                self.max_age.send_replace(max_age(&self.config));
+            }
+            Command::MaxAge(age) => {
+                self.config.max_age = age;
+                self.max_age.send_replace(max_age(&self.config));
+            }
+        }
+    }
+
+    /// Ends every subscription; what was read but not taken belongs to them and goes too.
+    pub(super) fn stop_readers(&mut self) {
+        self.readers.abort_all();
+        self.readers = JoinSet::new();
+        self.arrivals = mpsc::channel(ARRIVALS);
+        for wanted in self.wanted.values_mut() {
+            wanted.reader = None;
+            wanted.again = None;
+        }
+    }
+
+    pub(super) fn take_catalog(&mut self, catalog: Arc<Catalog>, broadcast: &BroadcastReader) {
+        let before = self.catalog.replace(catalog.clone());
+        let names: Vec<_> = self.wanted.keys().cloned().collect();
+        for name in names {
+            // One that is not listed any more says by its own end whether that was meant.
+            if let Some(rendition) = engine::rendition(&catalog, &name) {
+                let listed = before.as_ref().and_then(|before| before.rendition(&name));
+                let is_news = listed.is_none_or(|listed| listed != *rendition);
+                if let Some(wanted) = self.wanted.get_mut(&name) {
+                    self.engine.reconfigure(wanted.id, rendition);
+                    if wanted.ended && is_news {
+                        wanted.again = None;
+                    }
+                }
+                self.subscribe(&name, Some(broadcast));
+            }
+        }
+        self.tell(PlayerEvent::Catalog(catalog));
+    }
+
+    /// Subscribes to a wanted track if it is there, the pipeline plays and it is not being read yet.
+    fn subscribe(&mut self, name: &str, broadcast: Option<&BroadcastReader>) {
+        let (Some(broadcast), Some(catalog), Some(wanted)) =
+            (broadcast, &self.catalog, self.wanted.get_mut(name))
+        else {
+            return;
+        };
+        let waits = wanted.ended && wanted.again.is_some();
+        if !self.playing || wanted.reader.is_some() || waits {
+            return;
+        }
+        let Some(rendition) = engine::rendition(catalog, name) else {
+            return;
+        };
+        let priority = rendition.default_priority();
+        if !self.engine.has_track(wanted.id) {
+            self.engine
+                .add_track(wanted.id, rendition, wanted.queue.clone());
+        }
+        wanted.floor = watch::Sender::new(0);
+        let reading = Reading {
+            id: wanted.id,
+            name: name.to_owned(),
+            priority,
+            max_age: self.max_age.subscribe(),
+            floor: wanted.floor.subscribe(),
+            clock: self.clock.clone(),
+            arrivals: self.arrivals.0.clone(),
+        };
+        wanted.reader = Some(self.readers.spawn(track::read(broadcast.clone(), reading)));
+        self.heard = Instant::now();
+    }
+
+    fn wanted_by(&mut self, id: TrackId) -> Option<&mut Wanted> {
+        self.wanted.values_mut().find(|wanted| wanted.id == id)
+    }
+
+    pub(super) fn arrived(&mut self, id: TrackId, arrival: Arrival) {
+        self.heard = Instant::now();
+        if matches!(arrival, Arrival::Frame { .. }) {
+            self.heard_any = true;
+        }
+        match arrival {
+            Arrival::GroupStarted { seq } => {
+                if let Some(wanted) = self.wanted_by(id) {
+                    wanted.retry.reset();
+                }
+                self.engine.group_started(id, seq);
+            }
+            Arrival::Frame { seq, payload, now } => {
+                if let Err(err) = self.engine.frame(id, seq, payload, now) {
+                    tracing::debug!(seq, %err, "malformed frame dropped");
+                }
+                let finished = self.engine.is_finished(id);
+                if let Some(wanted) = self.wanted_by(id)
+                    && wanted.ended
+                    && !finished
+                {
+                    wanted.begin_again();
+                }
+            }
+            Arrival::GroupEnded { seq, whole } => self.engine.group_ended(id, seq, whole),
+            Arrival::Finished => {
+                self.engine.track_finished(id);
+                if let Some(wanted) = self.wanted_by(id) {
+                    wanted.end();
+                }
+            }
+            Arrival::Failed(err) => self.failed(id, err),
+        }
+    }
+
+    /// A track whose subscription breaks stops alone and is asked for again. When it broke because the broadcast or the
+    /// connection did, that shows by itself.
+    fn failed(&mut self, id: TrackId, err: Error) {
+        let Some((name, wanted)) = self.wanted.iter_mut().find(|(_, wanted)| wanted.id == id)
+        else {
+            return;
+        };
+        wanted.reader = None;
+        let listed = self
+            .catalog
+            .as_ref()
+            .is_some_and(|catalog| catalog.rendition(name).is_some());
+        if wanted.ended || !listed {
+            // Taken out of the catalog: that is the end of it.
+            wanted.end();
+            self.engine.track_finished(id);
+            return;
+        }
+        wanted.again = Some(Instant::now() + wanted.retry.next_delay());
+        if err.cause == Cause::ConnectionLost {
+            tracing::debug!(%err, "a subscription broke");
+        } else {
+            self.tell(PlayerEvent::Warning(err));
+        }
+    }
+
+    /// Makes broken subscriptions again whose time has come; says when the next one's does.
+    pub(super) fn resubscribe(&mut self, broadcast: &BroadcastReader) -> Option<Instant> {
+        let now = Instant::now();
+        let due = |wanted: &Wanted| wanted.again.is_some_and(|again| again <= now);
+        let names: Vec<_> = self
+            .wanted
+            .iter()
+            .filter(|(_, wanted)| due(wanted))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in names {
+            if let Some(wanted) = self.wanted.get_mut(&name) {
+                wanted.again = None;
+            }
+            self.subscribe(&name, Some(broadcast));
+        }
+        self.wanted.values().filter_map(|wanted| wanted.again).min()
+    }
+}
