@@ -89,7 +89,15 @@ fn assert_refused(output: &Output, code: i32, words: &[&str]) {
 #[test]
 fn the_test_picture_is_played_in_sync_and_the_last_one_saved() {
     let folder = tempfile::tempdir().expect("a folder");
-    let output = run(&["--port", "0", "--seconds", "4"], folder.path());
+    let output = run(
+        &["--port", "0", "--seconds", "4", "--web-root", "."],
+        folder.path(),
+    );
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        printed.contains("in a browser: http://127.0.0.1:"),
+        "{printed}"
+    );
     let status = last_status(&output);
     assert!(
         status

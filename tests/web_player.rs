@@ -32,7 +32,6 @@ fn variable(name: &str) -> String {
 /// A relay on a free port that serves the page at `/`, and its URL.
 struct Relay {
     url: String,
-    serves_page: bool,
     _pipeline: Pipeline,
 }
 
@@ -41,12 +40,9 @@ impl Relay {
         init();
         let relay = gst::ElementFactory::make("relay-bridge")
             .property("listen", "127.0.0.1:0")
+            .property("web-root", variable("MOQ_WEB_PAGE"))
             .build()
             .expect("an element");
-        let serves_page = relay.find_property("web-root").is_some();
-        if serves_page {
-            relay.set_property_from_str("web-root", &variable("MOQ_WEB_PAGE"));
-        }
         let pipeline = Pipeline(gst::Pipeline::new());
         pipeline.0.add(&relay).expect("added");
         pipeline.set(gst::State::Playing);
@@ -55,7 +51,6 @@ impl Relay {
             .expect("it listens");
         Self {
             url,
-            serves_page,
             _pipeline: pipeline,
         }
     }
@@ -83,19 +78,14 @@ impl Browser {
         let script = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/browser")
             .join(scenario);
-        let mut command = Command::new("node");
-        command
+        let mut process = Command::new("node")
             .arg(script)
             .args([&relay.url, BROADCAST])
             .env("MOQ_WEB_MODULES", variable("MOQ_WEB_MODULES"))
             .stdin(Stdio::null())
-            .stdout(Stdio::piped());
-        if relay.serves_page {
-            command.env_remove("MOQ_WEB_PAGE");
-        } else {
-            command.env("MOQ_WEB_PAGE", variable("MOQ_WEB_PAGE"));
-        }
-        let mut process = command.spawn().expect("Node.js runs");
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("Node.js runs");
         let output = BufReader::new(process.stdout.take().expect("piped"));
         let (tell, events) = mpsc::channel();
         std::thread::spawn(move || {

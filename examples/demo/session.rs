@@ -49,21 +49,17 @@ struct Relay {
 
 impl Relay {
     fn start(port: u16, web_root: Option<&Path>) -> Result<Self, Problem> {
+        let web_root = web_root.map(|folder| folder.to_string_lossy().into_owned());
         let bridge = gst::ElementFactory::make("relay-bridge")
             .property("listen", format!("127.0.0.1:{port}"))
+            .property_if_some("web-root", web_root.as_ref())
             .build()
             .map_err(|err| err.to_string())?;
         let mut relay = Self {
             pipeline: gst::Pipeline::with_name("relay"),
             url: String::new(),
-            serves_page: false,
+            serves_page: web_root.is_some(),
         };
-        if let Some(folder) = web_root.and_then(Path::to_str)
-            && bridge.find_property("web-root").is_some()
-        {
-            bridge.set_property_from_str("web-root", folder);
-            relay.serves_page = true;
-        }
         relay.pipeline.add(&bridge).map_err(|err| err.to_string())?;
         set_state(&relay.pipeline, gst::State::Playing)
             .map_err(|problem| format!("{problem} (option --port)"))?;

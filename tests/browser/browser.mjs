@@ -1,15 +1,12 @@
 // What the scenarios share: Chromium, the page, and lines of JSON for the test that started us.
 import { createRequire } from "node:module";
-import { readFile } from "node:fs/promises";
-import { extname, join, normalize } from "node:path";
+import { join } from "node:path";
 
 const { MOQ_WEB_MODULES: modules, MOQ_CHROMIUM: executablePath = "/usr/bin/chromium" } = process.env;
 const { chromium } = createRequire(join(modules, "package.json"))("playwright-core");
 
 /** Everything the page may take for one thing. */
 export const LIMIT = 20_000;
-
-const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
 
 /** Tells the test what has happened. */
 export function tell(event, details = {}) {
@@ -37,8 +34,6 @@ export async function scenario(run) {
 			"--disable-component-update",
 			"--disable-sync",
 			"--host-resolver-rules=MAP player.test 127.0.0.1",
-			// A page that comes from no address counts as one of the internet, which may not reach this machine.
-			...(process.env.MOQ_WEB_PAGE ? ["--disable-features=LocalNetworkAccessChecks"] : []),
 		],
 	});
 	try {
@@ -55,7 +50,6 @@ export async function scenario(run) {
 async function newPage(browser) {
 	const context = await browser.newContext();
 	context.setDefaultTimeout(LIMIT);
-	if (process.env.MOQ_WEB_PAGE) await context.route("**/*", serve);
 	const page = await context.newPage();
 	page.on("console", (message) => process.stderr.write(`page: ${message.type()}: ${message.text()}\n`));
 	page.on("pageerror", (error) => process.stderr.write(`page: ${error.stack}\n`));
@@ -66,15 +60,6 @@ async function newPage(browser) {
 		});
 	});
 	return page;
-}
-
-/** Puts the page's files at the relay's address, for a relay that does not serve them. */
-async function serve(route) {
-	const { pathname } = new URL(route.request().url());
-	const file = normalize(pathname === "/" ? "/index.html" : pathname);
-	const contentType = TYPES[extname(file)];
-	if (!contentType) return route.continue();
-	return route.fulfill({ contentType, body: await readFile(join(process.env.MOQ_WEB_PAGE, file)) });
 }
 
 /** Waits for this to hold in the page. What Playwright evaluates counts as a user's gesture, this does not. */
