@@ -21,6 +21,14 @@ impl Rendition {
         }
     }
 
+    /// Decoder configuration outside of the stream.
+    pub fn description(&self) -> Option<&[u8]> {
+        match self {
+            Self::Video(video) => video.description.as_deref(),
+            Self::Audio(audio) => audio.description.as_deref(),
+        }
+    }
+
     pub fn container(&self) -> &Container {
         match self {
             Self::Video(video) => &video.container,
