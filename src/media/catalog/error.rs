@@ -41,3 +41,24 @@ pub(super) fn value(json: &[u8]) -> Result<serde_json::Value, CatalogError> {
     }
     serde_json::from_slice(json).map_err(|error| CatalogError::Json(error.to_string()))
 }
+
+/// Updates can make a catalog grow: checks that the compact JSON of `value` has at most `limit` bytes. Counting stops there.
+pub(super) fn check_size(value: &serde_json::Value, limit: usize) -> Result<(), CatalogError> {
+    struct Budget(usize);
+
+    impl std::io::Write for Budget {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self
+                .0
+                .checked_sub(bytes.len())
+                .ok_or(std::io::ErrorKind::FileTooLarge)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    serde_json::to_writer(Budget(limit), value).map_err(|_| CatalogError::TooLarge)
+}

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod delta;
 mod read;
 mod write;
 
@@ -14,6 +15,8 @@ use bytes::Bytes;
 
 use super::error::value;
 use super::{Catalog, CatalogError, Skipped};
+
+pub use delta::Snapshot;
 
 /// Name of the track.
 pub const TRACK: &str = "catalog";

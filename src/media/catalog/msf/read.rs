@@ -14,6 +14,7 @@ use crate::media::catalog::{
 };
 use crate::media::codec::{Codec, Kind};
 use crate::media::container::cmaf;
+use crate::media::ratio::reduce;
 use crate::media::{aac, flac, opus};
 
 /// What players assume of sound that does not say.
@@ -28,6 +29,8 @@ struct TrackWire {
     codec: String,
     width: Option<u32>,
     height: Option<u32>,
+    display_width: Option<u32>,
+    display_height: Option<u32>,
     framerate: Option<f64>,
     samplerate: Option<u32>,
     /// A string by the drafts; some write a number.
@@ -176,6 +179,9 @@ fn read_video(
     Ok(VideoRendition {
         coded_width: check::pixels("width", wire.width)?,
         coded_height: check::pixels("height", wire.height)?,
+        display_aspect: check::pixels("displayWidth", wire.display_width)?
+            .zip(check::pixels("displayHeight", wire.display_height)?)
+            .map(|(width, height)| reduce(width.into(), height.into())),
         framerate: check::framerate(wire.framerate)?,
         bitrate: check::bitrate(wire.bitrate)?,
         jitter_ms: wire.jitter,

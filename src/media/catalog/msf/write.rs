@@ -21,6 +21,10 @@ struct TrackWire<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     height: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    display_width: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_height: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     framerate: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     samplerate: Option<u32>,
@@ -94,6 +98,13 @@ fn write_video<'a>(
 ) -> TrackWire<'a> {
     let written = |value: Option<u32>| value.filter(|value| *value > 0);
     let framerate = rendition.framerate;
+    // As high as it is coded. A display size that is not whole would be another aspect: then it is left out.
+    let display = rendition.display_aspect.zip(rendition.coded_height);
+    let display = display.and_then(|((width, height), lines)| {
+        let width = u64::from(width) * u64::from(lines);
+        let whole = height > 0 && width.is_multiple_of(height.into());
+        whole.then(|| (width / u64::from(height), lines))
+    });
     let sap_type = sap_type(&rendition.codec);
     TrackWire {
         name,
@@ -103,6 +114,8 @@ fn write_video<'a>(
         codec: &rendition.codec,
         width: written(rendition.coded_width),
         height: written(rendition.coded_height),
+        display_width: display.map(|(width, _)| width),
+        display_height: display.map(|(_, height)| height),
         framerate: framerate.filter(|rate| rate.is_finite() && *rate > 0.0),
         bitrate: rendition.bitrate.filter(|bitrate| *bitrate > 0),
         label: rendition.label.as_deref(),
