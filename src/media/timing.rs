@@ -4,7 +4,6 @@
 
 use super::catalog::{AudioRendition, VideoRendition};
 use super::codec::Codec;
-use super::container::cmaf;
 use super::h264::NalFormat;
 use super::{aac, catalog, flac, h264, h265, mp3, opus};
 
@@ -35,12 +34,10 @@ impl PacketTiming {
                 ns: aac_duration_ns(rendition),
             },
             Codec::Mp3 => Self::Mp3,
-            Codec::Flac => {
-                with_description(&rendition.description, &rendition.container, |record| {
-                    flac::StreamInfo::from_description(record).ok()
-                })
-                .map_or(Self::Unknown, Self::Flac)
-            }
+            Codec::Flac => rendition
+                .decoder_description()
+                .and_then(|record| flac::StreamInfo::from_description(&record).ok())
+                .map_or(Self::Unknown, Self::Flac),
             Codec::Pcm => Self::Pcm {
                 bytes_a_second: 4
                     * u64::from(rendition.channels)
@@ -67,10 +64,10 @@ impl PacketTiming {
 
 /// Without a description, what nearly all streams are: 1024 samples at the rate of the catalog, which is the output's.
 fn aac_duration_ns(rendition: &AudioRendition) -> u64 {
-    with_description(&rendition.description, &rendition.container, |asc| {
-        aac::Config::parse(asc).ok()
-    })
-    .map_or_else(
+    let config = rendition
+        .decoder_description()
+        .and_then(|asc| aac::Config::parse(&asc).ok());
+    config.map_or_else(
         || {
             let packet = match Codec::parse(&rendition.codec) {
                 Codec::Aac {
@@ -103,12 +100,10 @@ impl Reordering {
 
     /// By a rendition's codec and description; `None` where only the stream says ([`Reordering::of_key_frame`]).
     pub fn new(rendition: &VideoRendition) -> Option<Self> {
-        let of = |parse: fn(&[u8]) -> Option<Self>| {
-            with_description(&rendition.description, &rendition.container, parse)
-        };
+        let record = || rendition.decoder_description();
         match Codec::parse(&rendition.codec) {
-            Codec::H264(_) => of(|record| h264::Config::from_avcc(record).ok().map(Self::from)),
-            Codec::H265(_) => of(|record| h265::Config::from_hvcc(record).ok().map(Self::from)),
+            Codec::H264(_) => h264::Config::from_avcc(&record()?).ok().map(Self::from),
+            Codec::H265(_) => h265::Config::from_hvcc(&record()?).ok().map(Self::from),
             // Nothing else shows pictures in another order than that of their packets.
             _ => Some(Self::NONE),
         }
@@ -151,15 +146,13 @@ impl From<h265::Config> for Reordering {
 /// the init segment), otherwise by start codes.
 pub fn nal_format(rendition: &VideoRendition) -> NalFormat {
     let format =
-        with_description(
-            &rendition.description,
-            &rendition.container,
-            |record| match Codec::parse(&rendition.codec) {
-                Codec::H264(_) => h264::AvcC::parse(record).ok().map(|avcc| avcc.nal_format()),
-                Codec::H265(_) => h265::HvcC::parse(record).ok().map(|hvcc| hvcc.nal_format()),
+        rendition
+            .decoder_description()
+            .and_then(|record| match Codec::parse(&rendition.codec) {
+                Codec::H264(_) => Some(h264::AvcC::parse(&record).ok()?.nal_format()),
+                Codec::H265(_) => Some(h265::HvcC::parse(&record).ok()?.nal_format()),
                 _ => None,
-            },
-        );
+            });
     match format {
         Some(format) => format,
         // CMAF has no start codes; lengths of four bytes are all but universal.
@@ -170,28 +163,13 @@ pub fn nal_format(rendition: &VideoRendition) -> NalFormat {
     }
 }
 
-/// What `parse` makes of the description: the rendition's, or that of its init segment.
-fn with_description<T>(
-    description: &Option<bytes::Bytes>,
-    container: &catalog::Container,
-    parse: impl FnOnce(&[u8]) -> Option<T>,
-) -> Option<T> {
-    if let Some(description) = description {
-        return parse(description);
-    }
-    let catalog::Container::Cmaf { init } = container else {
-        return None;
-    };
-    let init = cmaf::Init::parse(init).ok()?;
-    parse(init.rendition.description()?)
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
     use super::*;
     use crate::media::catalog::{Container, Rendition};
+    use crate::media::container::cmaf;
 
     fn audio(codec: &str, description: Option<&str>) -> AudioRendition {
         AudioRendition {

@@ -75,15 +75,17 @@ fn read_video(entry: &Mp4Box<'_>, container: Container) -> Result<VideoRendition
             )
         }
         b"av01" => {
-            let record = config("av1C")?;
-            let av1c = Av1C::parse(record).map_err(|_| ContainerError::Box("av1C"))?;
+            // mp4mux leaves it empty for streams that have their sequence header in band alone.
+            let record = Some(config("av1C")?).filter(|body| body.iter().any(|byte| *byte != 0));
+            let av1c = Av1C::parse(record.unwrap_or(&[0x81, 0, 0, 0]));
+            let av1c = av1c.map_err(|_| ContainerError::Box("av1C"))?;
             let codec = Codec::Av1(codec::Av1 {
                 profile: av1c.profile,
                 level: av1c.level,
                 high_tier: av1c.high_tier,
                 bit_depth: av1c.bit_depth,
             });
-            (codec, Some(record))
+            (codec, record)
         }
         b"vp08" => (Codec::Vp8, None),
         b"vp09" => (Codec::Vp9(read_vpcc(config("vpcC")?)?), None),
