@@ -106,6 +106,7 @@ fn check_set(set: &[u8], kind: u8) -> Result<(), H264Error> {
     } else {
         "picture parameter set"
     };
+    let set = without_trailing_zeros(set);
     // An SPS has three fixed bytes after its header.
     let shortest = if kind == nal_type::SPS { 4 } else { 2 };
     match set.first() {
@@ -188,8 +189,10 @@ impl Config {
             return Ok(None);
         };
         let mut config = Self::from_parameter_sets(sps, pps)?;
-        config.sps = of(nal_type::SPS).map(Bytes::copy_from_slice).collect();
-        config.pps = of(nal_type::PPS).map(Bytes::copy_from_slice).collect();
+        // The first ones are good; others are kept if they are.
+        let good = |kind| of(kind).filter(move |set| check_set(set, kind).is_ok());
+        config.sps = copy_sets(&good(nal_type::SPS).collect::<Vec<_>>());
+        config.pps = copy_sets(&good(nal_type::PPS).collect::<Vec<_>>());
         if let NalFormat::Length { size } = format {
             config.length_size = Some(size);
         }

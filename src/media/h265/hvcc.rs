@@ -2,6 +2,7 @@
 
 use super::{H265Error, NalFormat, kind, nal_type};
 use crate::media::codec;
+use crate::media::nal::without_trailing_zeros;
 
 const HVCC: &str = "hvcC";
 
@@ -106,7 +107,7 @@ pub(super) fn check_set(set: &[u8], expected: u8) -> Result<(), H265Error> {
         nal_type::SPS => "sequence parameter set",
         _ => "picture parameter set",
     };
-    match *set {
+    match *without_trailing_zeros(set) {
         [header, _, _, ..] if header & 0x80 != 0 || kind(header) != expected => {
             Err(H265Error::Invalid(name))
         }
