@@ -40,6 +40,7 @@ struct TrackWire {
     lang: Option<String>,
     init_data: Option<String>,
     init_ref: Option<String>,
+    init_track: Option<String>,
     stalled: Option<bool>,
     #[serde(deserialize_with = "check::deserialize_millis")]
     jitter: Option<u32>,
@@ -130,6 +131,9 @@ fn kind(track: &Value) -> Option<Kind> {
 fn read_track(track: &Value, kind: Kind, init_data: &InitData<'_>) -> Result<Rendition, Reason> {
     let wire = TrackWire::deserialize(track).map_err(|error| error.to_string())?;
     check::codec(&wire.codec, kind)?;
+    if wire.init_track.is_some() {
+        return Err("the init data is in a track of its own".into());
+    }
     let init = read_init(&wire, init_data)?;
     let (container, description) = match (wire.packaging.as_str(), init) {
         ("legacy", description) => (Container::Legacy, description),

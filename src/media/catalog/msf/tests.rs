@@ -243,6 +243,10 @@ fn a_track_that_cannot_be_used_costs_itself_alone() {
             json!({ "initRef": "init0" }),
             "init data \"init0\" is missing",
         ),
+        (
+            json!({ "initTrack": "i" }),
+            "the init data is in a track of its own",
+        ),
         (json!({ "width": 1_000_000 }), "width of 1000000 is absurd"),
         (json!({ "name": "" }), "the name of the track is not usable"),
         (json!({ "jitter": -1 }), "jitter or delay out of range"),
