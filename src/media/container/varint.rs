@@ -16,7 +16,7 @@ pub struct Varint {
 }
 
 impl Varint {
-    /// The shortest form; `None` from [`LIMIT`] on.
+    /// The shortest form; `None` from 2^62 on.
     pub fn new(value: u64) -> Option<Self> {
         // The two top bits of the first byte are the base-2 logarithm of the length.
         let (len, tag) = match value {
