@@ -1,4 +1,4 @@
-use super::*;
+use super::{output::framerate, *};
 
 /// High profile, level 3.1, 1280×720 (written by x264).
 const AVCC: &str =

@@ -113,7 +113,7 @@ fn key_frame(stream: &mut H264Stream, us: u64, parts: &[&[u8]]) -> Result<Frame,
         && key != Key::None
         && let Some(with_sets) = h264::prepend_parameter_sets(au, config)
     {
-        let object = legacy::encode(us, with_sets.iter(), with_sets.total())
+        let object = legacy::encode(us, with_sets.as_slice())
             .map_err(|_| Problem::Lost(Lost::NoTimestamp))?;
         return Ok(Frame {
             object,
@@ -133,6 +133,5 @@ fn key_frame(stream: &mut H264Stream, us: u64, parts: &[&[u8]]) -> Result<Frame,
 }
 
 fn object(us: u64, parts: &[&[u8]]) -> Result<Bytes, Problem> {
-    let total = parts.iter().map(|part| part.len()).sum();
-    legacy::encode(us, parts.iter().copied(), total).map_err(|_| Problem::Lost(Lost::NoTimestamp))
+    legacy::encode(us, parts).map_err(|_| Problem::Lost(Lost::NoTimestamp))
 }

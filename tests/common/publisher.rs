@@ -6,7 +6,7 @@ use gst::prelude::*;
 use gstmoq::{
     media::{
         catalog::{AudioRendition, Catalog, VideoRendition, hang},
-        container::Format,
+        container::legacy,
     },
     net::{
         ConnectConfig,
@@ -151,9 +151,7 @@ fn publish(
         {
             writer.start_group().expect("a group");
         }
-        let frame = Format::Legacy
-            .encode(media_us, std::iter::once(map.as_slice()), map.size())
-            .expect("a frame");
+        let frame = legacy::encode(media_us, &[map.as_slice()]).expect("a frame");
         record.lock().push(Sent {
             media_us,
             hash: super::hash(map.as_slice()),

@@ -1,11 +1,17 @@
 //! What a broadcast offers: its renditions and its clock, independent of the wire form that carried them.
 //!
-//! [`hang`] reads and writes the form of the `catalog.json` track.
+//! [`hang`] reads and writes the form of the `catalog.json` track, [`msf`] that of the `catalog` track; [`deflate`] is for the
+//! compressed twin of the former.
 
 #![forbid(unsafe_code)]
 
 mod changes;
+mod check;
+mod clock;
+pub mod deflate;
+mod error;
 pub mod hang;
+pub mod msf;
 mod rendition;
 
 use std::collections::BTreeMap;
@@ -13,13 +19,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 pub use changes::{Changes, TrackRef};
+pub use clock::{CLOCK_EPOCH_UNIX_SECONDS, Clock};
+pub use error::{CatalogError, MAX_JSON_LEN, Skipped};
 pub use rendition::Rendition;
 
 /// Most renditions that one catalog may list, all kinds together; peers reject a catalog that lists more.
 pub const MAX_RENDITIONS: usize = 64;
-
-/// Seconds from the Unix epoch to 2020-01-01T00:00:00Z, the epoch of [`Clock::wall_us`].
-pub const CLOCK_EPOCH_UNIX_SECONDS: u64 = 1_577_836_800;
 
 /// Everything that a broadcast offers at one moment. Keys of the maps are track names.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -47,31 +52,6 @@ impl Catalog {
     /// What a player of `self` has to know about its successor `new`.
     pub fn changes(&self, new: &Catalog) -> Changes {
         Changes::between(self, new)
-    }
-}
-
-/// The broadcast's one mapping from media time to wall-clock time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Clock {
-    /// Wall-clock time of media time 0, in µs since 2020-01-01T00:00:00Z; at most 2^53 − 1.
-    pub wall_us: u64,
-}
-
-impl Clock {
-    /// The clock whose media time 0 was at `unix_ns`, rounded to the nearest µs. `None` for a time before 2020 or
-    /// too far ahead for JSON.
-    pub fn from_unix_ns(unix_ns: u64) -> Option<Self> {
-        let unix_us = (unix_ns.checked_add(500)?) / 1_000;
-        let wall_us = unix_us.checked_sub(CLOCK_EPOCH_UNIX_SECONDS * 1_000_000)?;
-        (wall_us <= hang::MAX_SAFE_INTEGER).then_some(Self { wall_us })
-    }
-
-    /// Unix time of media time `pts_us`, in ns; saturates at the year 2554.
-    pub fn unix_ns(&self, pts_us: u64) -> u64 {
-        (CLOCK_EPOCH_UNIX_SECONDS * 1_000_000)
-            .saturating_add(self.wall_us)
-            .saturating_add(pts_us)
-            .saturating_mul(1_000)
     }
 }
 

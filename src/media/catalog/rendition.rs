@@ -1,6 +1,9 @@
 //! A rendition of either kind, for code that treats both alike.
 
+use bytes::Bytes;
+
 use super::{AudioRendition, Catalog, Container, VideoRendition};
+use crate::media::container::cmaf;
 
 /// One track of a catalog.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +21,14 @@ impl Rendition {
         match self {
             Self::Video(video) => &video.codec,
             Self::Audio(audio) => &audio.codec,
+        }
+    }
+
+    /// Decoder configuration outside of the stream.
+    pub fn description(&self) -> Option<&[u8]> {
+        match self {
+            Self::Video(video) => video.description.as_deref(),
+            Self::Audio(audio) => audio.description.as_deref(),
         }
     }
 
@@ -49,6 +60,31 @@ impl Rendition {
             Self::Video(_) => 60,
             Self::Audio(_) => 80,
         }
+    }
+}
+
+impl VideoRendition {
+    /// What a decoder is configured with: the description, or that of a CMAF init segment.
+    pub fn decoder_description(&self) -> Option<Bytes> {
+        decoder_description(self.description.as_ref(), &self.container)
+    }
+}
+
+impl AudioRendition {
+    /// As [`VideoRendition::decoder_description`].
+    pub fn decoder_description(&self) -> Option<Bytes> {
+        decoder_description(self.description.as_ref(), &self.container)
+    }
+}
+
+fn decoder_description(description: Option<&Bytes>, container: &Container) -> Option<Bytes> {
+    match (description, container) {
+        (Some(description), _) => Some(description.clone()),
+        (None, Container::Cmaf { init }) => match cmaf::Init::parse(init).ok()?.rendition {
+            Rendition::Video(video) => video.description,
+            Rendition::Audio(audio) => audio.description,
+        },
+        (None, Container::Legacy | Container::Loc) => None,
     }
 }
 

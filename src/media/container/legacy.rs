@@ -2,66 +2,25 @@
 
 #![forbid(unsafe_code)]
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
-use super::{ContainerError, Frame};
+use super::varint::{self, Varint};
+use super::{ContainerError, Frame, gather};
 
-/// First timestamp that no longer fits: a varint carries 62 bits.
-pub const PTS_LIMIT: u64 = 1 << 62;
-
-/// Longest header in bytes.
-pub const MAX_HEADER_LEN: usize = 8;
-
-/// The encoded header of one frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
-    bytes: [u8; MAX_HEADER_LEN],
-    len: usize,
-}
-
-impl Header {
-    pub fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-/// The header for a timestamp, in the shortest form.
+/// The encoded header of one frame: its timestamp.
 ///
 /// # Errors
-/// [`ContainerError::TimestampTooLarge`] from [`PTS_LIMIT`] on.
-pub fn header(pts_us: u64) -> Result<Header, ContainerError> {
-    // The two top bits of the first byte are the base-2 logarithm of the length.
-    let (len, tag) = match pts_us {
-        0..0x40 => (1, 0),
-        0x40..0x4000 => (2, 1),
-        0x4000..0x4000_0000 => (4, 2),
-        0x4000_0000..PTS_LIMIT => (8, 3),
-        _ => return Err(ContainerError::TimestampTooLarge),
-    };
-    let aligned = pts_us << (64 - 8 * len);
-    let mut bytes = aligned.to_be_bytes();
-    bytes[0] |= tag << 6;
-    Ok(Header { bytes, len })
+/// [`ContainerError::TimestampTooLarge`] from 2^62 µs on.
+pub fn header(pts_us: u64) -> Result<Varint, ContainerError> {
+    Varint::new(pts_us).ok_or(ContainerError::TimestampTooLarge)
 }
 
 /// The object for one frame, gathered from `parts`: one allocation, one copy.
 ///
-/// `total` is the sum of the lengths of `parts`; a wrong one costs a second allocation, nothing else.
-///
 /// # Errors
-/// [`ContainerError::TimestampTooLarge`] from [`PTS_LIMIT`] on.
-pub fn encode<'a>(
-    pts_us: u64,
-    parts: impl IntoIterator<Item = &'a [u8]>,
-    total: usize,
-) -> Result<Bytes, ContainerError> {
-    let header = header(pts_us)?;
-    let mut object = Vec::with_capacity(header.len + total);
-    object.extend_from_slice(header.as_slice());
-    for part in parts {
-        object.extend_from_slice(part);
-    }
-    Ok(Bytes::from(object))
+/// [`ContainerError::TimestampTooLarge`] from 2^62 µs on.
+pub fn encode(pts_us: u64, parts: &[&[u8]]) -> Result<Bytes, ContainerError> {
+    Ok(gather(&[header(pts_us)?.as_slice()], parts))
 }
 
 /// The frame of one object. The payload shares the object's memory. Headers longer than necessary are accepted.
@@ -69,20 +28,8 @@ pub fn encode<'a>(
 /// # Errors
 /// [`ContainerError::Truncated`] if the object ends inside its header.
 pub fn decode(mut object: Bytes) -> Result<Frame, ContainerError> {
-    let first = *object.first().ok_or(ContainerError::Truncated)?;
-    let len = 1usize << (first >> 6);
-    let value = object
-        .get(1..len)
-        .ok_or(ContainerError::Truncated)?
-        .iter()
-        .fold(u64::from(first & 0x3f), |value, byte| {
-            value << 8 | u64::from(*byte)
-        });
-    object.advance(len);
-    Ok(Frame {
-        pts_us: value,
-        payload: object,
-    })
+    let pts_us = varint::take(&mut object).ok_or(ContainerError::Truncated)?;
+    Ok(Frame::new(pts_us, object))
 }
 
 #[cfg(test)]
@@ -113,12 +60,15 @@ mod tests {
 
     #[test]
     fn a_timestamp_of_63_bits_is_refused() {
-        assert_eq!(header(PTS_LIMIT), Err(ContainerError::TimestampTooLarge));
         assert_eq!(
-            encode(u64::MAX, [], 0),
+            header(varint::LIMIT),
             Err(ContainerError::TimestampTooLarge)
         );
-        assert_eq!(header(PTS_LIMIT - 1).unwrap().as_slice(), [0xff; 8]);
+        assert_eq!(
+            encode(u64::MAX, &[]),
+            Err(ContainerError::TimestampTooLarge)
+        );
+        assert_eq!(header(varint::LIMIT - 1).unwrap().as_slice(), [0xff; 8]);
     }
 
     #[test]
@@ -138,7 +88,7 @@ mod tests {
     #[test]
     fn an_object_is_allocated_once_at_its_size() {
         let parts = [&b"start"[..], b"middle", b"", b"end"];
-        let object = encode(1 << 40, parts, 14).unwrap();
+        let object = encode(1 << 40, &parts).unwrap();
         assert_eq!(&object[8..], b"startmiddleend");
         let owned = object.try_into_mut().unwrap();
         assert_eq!(owned.capacity(), owned.len());
@@ -146,7 +96,7 @@ mod tests {
 
     #[test]
     fn decoding_shares_the_memory_of_the_object() {
-        let object = encode(5, [&b"payload"[..]], 7).unwrap();
+        let object = encode(5, &[b"payload"]).unwrap();
         let at = object[1..].as_ptr();
         assert_eq!(decode(object).unwrap().payload.as_ptr(), at);
     }
@@ -154,11 +104,11 @@ mod tests {
     proptest! {
         #[test]
         fn frames_round_trip_and_hang_reads_them(
-            pts_us in 0..PTS_LIMIT,
+            pts_us in 0..varint::LIMIT,
             parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..64), 0..5),
         ) {
-            let total = parts.iter().map(Vec::len).sum();
-            let object = encode(pts_us, parts.iter().map(Vec::as_slice), total).unwrap();
+            let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+            let object = encode(pts_us, &slices).unwrap();
             let frame = decode(object.clone()).unwrap();
             prop_assert_eq!(frame.pts_us, pts_us);
             prop_assert_eq!(&frame.payload[..], parts.concat());
@@ -175,7 +125,7 @@ mod tests {
         fn hostile_objects_decode_or_fail(object in proptest::collection::vec(any::<u8>(), 0..32)) {
             let len = object.len();
             if let Ok(frame) = decode(object.into()) {
-                prop_assert!(frame.pts_us < PTS_LIMIT && frame.payload.len() < len);
+                prop_assert!(frame.pts_us < varint::LIMIT && frame.payload.len() < len);
             }
         }
     }

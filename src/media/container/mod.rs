@@ -1,14 +1,25 @@
-//! One frame (an access unit, an audio packet) and its timestamp as one object.
+//! Frames (an access unit, an audio packet) and their timestamps as objects.
 //!
 //! The media timestamp always travels in the container: several protocol versions lose the network's.
+//!
+//! | Container | Layout | Timestamp |
+//! |---|---|---|
+//! | [`legacy`] | varint, then the codec's bytes | µs |
+//! | [`loc`] | properties, then the codec's bytes | µs, or as a property says |
+//! | [`cmaf`] | moof and mdat, one or several samples | in the timescale of the init segment |
 
 #![forbid(unsafe_code)]
 
+pub mod cmaf;
 pub mod legacy;
+pub mod loc;
+mod varint;
 
 use bytes::Bytes;
 
 use super::catalog;
+
+pub use varint::Varint;
 
 /// Why an object or a timestamp does not fit its container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -16,12 +27,27 @@ pub enum ContainerError {
     /// The object ends inside its own header.
     #[error("object ends inside its header")]
     Truncated,
-    /// A timestamp of 2^62 µs or more.
+    /// A timestamp before 0 or of 2^62 µs or more.
     #[error("timestamp does not fit the container")]
     TimestampTooLarge,
-    /// A container that the catalog may name and this version does not speak; names it.
-    #[error("container {0} is not supported")]
-    Unsupported(&'static str),
+    /// LOC: the properties do not fit the length they have.
+    #[error("properties are malformed")]
+    Properties,
+    /// LOC and CMAF: a frame without a timestamp.
+    #[error("frame has no timestamp")]
+    NoTimestamp,
+    /// LOC and CMAF: a timescale of 0.
+    #[error("timescale is 0")]
+    Timescale,
+    /// CMAF: a box that cannot be read, or is not where it has to be; names it.
+    #[error("box {0} is missing or malformed")]
+    Box(&'static str),
+    /// CMAF: samples that are outside of their object, or too many.
+    #[error("samples do not fit their object")]
+    Samples,
+    /// CMAF: an init segment cannot be made for this rendition; says what it lacks.
+    #[error("no init segment can be made without {0}")]
+    Init(&'static str),
 }
 
 /// What an object held.
@@ -29,11 +55,25 @@ pub enum ContainerError {
 pub struct Frame {
     /// Presentation timestamp in µs of media time, below 2^62.
     pub pts_us: u64,
+    /// How long it lasts, in µs, where the container says so: CMAF alone.
+    pub duration_us: Option<u64>,
+    /// Whether decoding can start here, where the container says so: CMAF alone. Elsewhere the first frame of a video
+    /// group is a key frame, and every audio frame.
+    pub key: Option<bool>,
     /// The codec's bytes.
     pub payload: Bytes,
 }
 
 impl Frame {
+    fn new(pts_us: u64, payload: Bytes) -> Self {
+        Self {
+            pts_us,
+            duration_us: None,
+            key: None,
+            payload,
+        }
+    }
+
     /// No media but a statement: the exclusive end of its group, or, alone in a group, a discontinuity.
     /// Never for a decoder.
     pub fn is_marker(&self) -> bool {
@@ -41,57 +81,148 @@ impl Frame {
     }
 }
 
-/// A container that this version speaks, ready to encode and decode objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
-    #[default]
-    Legacy,
+/// A frame to be encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample<'a> {
+    /// Presentation timestamp in µs of media time.
+    pub pts_us: u64,
+    /// Decoding timestamp in µs; `None` where it is the PTS. Legacy and LOC do not carry it.
+    pub dts_us: Option<u64>,
+    /// How long it lasts, in µs, if known. Legacy and LOC do not carry it.
+    pub duration_us: Option<u64>,
+    /// Decoding can start here. Legacy and LOC do not carry it.
+    pub key: bool,
+    /// The codec's bytes, in pieces. All of them empty make a marker in legacy and LOC; CMAF has none.
+    pub parts: &'a [&'a [u8]],
 }
 
-impl Format {
-    /// The format of a rendition.
+/// Makes the objects of one track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encoder {
+    Legacy,
+    Loc,
+    Cmaf(cmaf::Encoder),
+}
+
+impl Encoder {
+    /// The encoder for a rendition's container.
     ///
     /// # Errors
-    /// [`ContainerError::Unsupported`] for LOC and CMAF.
-    pub fn from_catalog(container: &catalog::Container) -> Result<Self, ContainerError> {
-        match container {
-            catalog::Container::Legacy => Ok(Self::Legacy),
-            catalog::Container::Loc => Err(ContainerError::Unsupported("loc")),
-            catalog::Container::Cmaf { .. } => Err(ContainerError::Unsupported("cmaf")),
-        }
+    /// For CMAF, what is wrong with its init segment.
+    pub fn new(container: &catalog::Container) -> Result<Self, ContainerError> {
+        Ok(match container {
+            catalog::Container::Legacy => Self::Legacy,
+            catalog::Container::Loc => Self::Loc,
+            catalog::Container::Cmaf { init } => {
+                Self::Cmaf(cmaf::Encoder::new(&cmaf::Init::parse(init)?))
+            }
+        })
     }
 
-    /// How the catalog names this format.
-    pub fn to_catalog(self) -> catalog::Container {
-        match self {
-            Self::Legacy => catalog::Container::Legacy,
-        }
-    }
-
-    /// The object for one frame, gathered from `parts` (`total` bytes in sum) in one allocation and one copy.
+    /// The object for one frame, in one allocation and one copy of its parts.
     ///
     /// # Errors
-    /// [`ContainerError::TimestampTooLarge`].
-    pub fn encode<'a>(
-        self,
-        pts_us: u64,
-        parts: impl IntoIterator<Item = &'a [u8]>,
-        total: usize,
-    ) -> Result<Bytes, ContainerError> {
+    /// [`ContainerError::TimestampTooLarge`] and, for CMAF, [`ContainerError::Samples`].
+    pub fn encode(&mut self, sample: &Sample<'_>) -> Result<Bytes, ContainerError> {
         match self {
-            Self::Legacy => legacy::encode(pts_us, parts, total),
+            Self::Legacy => legacy::encode(sample.pts_us, sample.parts),
+            Self::Loc => loc::encode(sample.pts_us, sample.parts),
+            Self::Cmaf(encoder) => encoder.encode(sample),
         }
     }
+}
 
-    /// The frame of one object, without a copy.
+/// Takes the objects of one track apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decoder {
+    Legacy,
+    Loc,
+    Cmaf(cmaf::Decoder),
+}
+
+impl Decoder {
+    /// The decoder for a rendition's container.
     ///
     /// # Errors
-    /// [`ContainerError::Truncated`].
-    pub fn decode(self, object: Bytes) -> Result<Frame, ContainerError> {
+    /// For CMAF, what is wrong with its init segment.
+    pub fn new(container: &catalog::Container) -> Result<Self, ContainerError> {
+        Ok(match container {
+            catalog::Container::Legacy => Self::Legacy,
+            catalog::Container::Loc => Self::Loc,
+            catalog::Container::Cmaf { init } => {
+                Self::Cmaf(cmaf::Decoder::new(&cmaf::Init::parse(init)?))
+            }
+        })
+    }
+
+    /// The frames of one object in decoding order, without a copy of their payloads: one in legacy and LOC, any number
+    /// in CMAF.
+    ///
+    /// # Errors
+    /// [`ContainerError`], all but [`ContainerError::Init`].
+    pub fn decode(&self, object: Bytes) -> Result<Frames, ContainerError> {
         match self {
-            Self::Legacy => legacy::decode(object),
+            Self::Legacy => legacy::decode(object).map(Frames::from),
+            Self::Loc => loc::decode(object).map(Frames::from),
+            Self::Cmaf(decoder) => decoder.decode(&object).map(Frames::from),
         }
     }
+}
+
+/// Iterator over the frames of one object.
+#[derive(Debug, Clone)]
+pub struct Frames(FramesInner);
+
+/// Most objects hold a single frame, which needs no list.
+#[derive(Debug, Clone)]
+enum FramesInner {
+    One(Option<Frame>),
+    Many(std::vec::IntoIter<Frame>),
+}
+
+impl From<Frame> for Frames {
+    fn from(frame: Frame) -> Self {
+        Self(FramesInner::One(Some(frame)))
+    }
+}
+
+impl From<Vec<Frame>> for Frames {
+    fn from(frames: Vec<Frame>) -> Self {
+        Self(FramesInner::Many(frames.into_iter()))
+    }
+}
+
+impl Iterator for Frames {
+    type Item = Frame;
+
+    fn next(&mut self) -> Option<Frame> {
+        match &mut self.0 {
+            FramesInner::One(frame) => frame.take(),
+            FramesInner::Many(frames) => frames.next(),
+        }
+    }
+}
+
+/// All parts one behind the other.
+fn gather(header: &[&[u8]], parts: &[&[u8]]) -> Bytes {
+    let all = || header.iter().chain(parts);
+    let mut object = Vec::with_capacity(all().map(|part| part.len()).sum());
+    for part in all() {
+        object.extend_from_slice(part);
+    }
+    Bytes::from(object)
+}
+
+/// A time in µs from one in units of a timescale, rounded down.
+fn micros(time: i128, timescale: u64) -> Result<u64, ContainerError> {
+    if timescale == 0 {
+        return Err(ContainerError::Timescale);
+    }
+    let micros = time * 1_000_000 / i128::from(timescale);
+    u64::try_from(micros)
+        .ok()
+        .filter(|micros| *micros < varint::LIMIT)
+        .ok_or(ContainerError::TimestampTooLarge)
 }
 
 #[cfg(test)]
@@ -99,17 +230,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn containers_that_are_not_spoken_are_refused_by_name() {
-        assert_eq!(
-            Format::from_catalog(&catalog::Container::Loc),
-            Err(ContainerError::Unsupported("loc"))
-        );
-        let cmaf = catalog::Container::Cmaf { init: Bytes::new() };
-        assert_eq!(
-            Format::from_catalog(&cmaf),
-            Err(ContainerError::Unsupported("cmaf"))
-        );
-        let legacy = Format::Legacy.to_catalog();
-        assert_eq!(Format::from_catalog(&legacy), Ok(Format::Legacy));
+    fn each_container_of_a_catalog_is_spoken() {
+        let init = cmaf::tests::init("opus");
+        for container in [
+            catalog::Container::Legacy,
+            catalog::Container::Loc,
+            catalog::Container::Cmaf { init },
+        ] {
+            let sample = Sample {
+                pts_us: 1_234_567,
+                dts_us: None,
+                duration_us: Some(20_000),
+                key: true,
+                parts: &[b"pay", b"load"],
+            };
+            let object = Encoder::new(&container).unwrap().encode(&sample).unwrap();
+            let decoder = Decoder::new(&container).unwrap();
+            let frames: Vec<_> = decoder.decode(object).unwrap().collect();
+            assert_eq!(frames.len(), 1);
+            assert_eq!(
+                (frames[0].pts_us, &frames[0].payload[..]),
+                (1_234_567, &b"payload"[..])
+            );
+        }
+    }
+
+    #[test]
+    fn an_init_segment_that_cannot_be_read_is_refused() {
+        let container = catalog::Container::Cmaf {
+            init: Bytes::from_static(b"moov"),
+        };
+        assert_eq!(Decoder::new(&container), Err(ContainerError::Box("moov")));
+        assert_eq!(Encoder::new(&container), Err(ContainerError::Box("moov")));
     }
 }

@@ -1,11 +1,15 @@
 //! The decoder configuration: what the parameter sets say about a stream.
 
-use bytes::Bytes;
-use h264_reader::nal::sps::{FrameMbsFlags, PicOrderCntType, SeqParameterSet};
+use bytes::{BufMut, Bytes};
+use h264_reader::nal::sps::{ChromaFormat, FrameMbsFlags, PicOrderCntType, SeqParameterSet};
 use h264_reader::nal::{Nal, RefNal};
 
 use super::{H264Error, NalFormat, nal_type};
-use crate::media::codec;
+use crate::media::{
+    codec,
+    nal::without_trailing_zeros,
+    ratio::{framerate, reduce},
+};
 
 /// Largest width and height in pixels: √(8 · MaxFS) macroblocks of level 6.2 (ITU-T H.264 §A.3.1), rounded up.
 pub const MAX_DIMENSION: u32 = 16_896;
@@ -102,6 +106,7 @@ fn check_set(set: &[u8], kind: u8) -> Result<(), H264Error> {
     } else {
         "picture parameter set"
     };
+    let set = without_trailing_zeros(set);
     // An SPS has three fixed bytes after its header.
     let shortest = if kind == nal_type::SPS { 4 } else { 2 };
     match set.first() {
@@ -135,6 +140,10 @@ pub struct Config {
     pub reorder_depth: u8,
     /// Whether that depth is what the SPS says or implies, not an assumption.
     pub reorder_depth_stated: bool,
+    /// 0 monochrome, 1 4:2:0, 2 4:2:2, 3 4:4:4.
+    pub chroma_format_idc: u8,
+    /// Bits of a luma and of a chroma sample.
+    pub bit_depths: (u8, u8),
     /// Bytes of the length before each NAL unit; `None` for byte-stream.
     pub length_size: Option<u8>,
     sps: Vec<Bytes>,
@@ -180,8 +189,10 @@ impl Config {
             return Ok(None);
         };
         let mut config = Self::from_parameter_sets(sps, pps)?;
-        config.sps = of(nal_type::SPS).map(Bytes::copy_from_slice).collect();
-        config.pps = of(nal_type::PPS).map(Bytes::copy_from_slice).collect();
+        // The first ones are good; others are kept if they are.
+        let good = |kind| of(kind).filter(move |set| check_set(set, kind).is_ok());
+        config.sps = copy_sets(&good(nal_type::SPS).collect::<Vec<_>>());
+        config.pps = copy_sets(&good(nal_type::PPS).collect::<Vec<_>>());
         if let NalFormat::Length { size } = format {
             config.length_size = Some(size);
         }
@@ -189,7 +200,7 @@ impl Config {
     }
 
     fn from_sps(nal: &[u8]) -> Result<Self, H264Error> {
-        let nal = super::nal::without_trailing_zeros(nal);
+        let nal = without_trailing_zeros(nal);
         let sps = SeqParameterSet::from_bits(RefNal::new(nal, &[], true).rbsp_bits())
             .map_err(|error| H264Error::Sps(format!("{error:?}")))?;
         let (width, height) = cropped_size(&sps)?;
@@ -208,6 +219,11 @@ impl Config {
             interlaced: sps.frame_mbs_flags != FrameMbsFlags::Frames,
             reorder_depth: reorder_depth(&sps).unwrap_or_else(|| assumed_reorder_depth(&sps)),
             reorder_depth_stated: reorder_depth(&sps).is_some(),
+            chroma_format_idc: chroma_format_idc(&sps),
+            bit_depths: (
+                8 + sps.chroma_info.bit_depth_luma_minus8,
+                8 + sps.chroma_info.bit_depth_chroma_minus8,
+            ),
             length_size: None,
             sps: Vec::new(),
             pps: Vec::new(),
@@ -247,6 +263,39 @@ impl Config {
         }
     }
 
+    /// The record of this configuration, for access units with lengths of four bytes.
+    pub fn to_avcc(&self) -> Bytes {
+        let sets_len = self
+            .sps
+            .iter()
+            .chain(&self.pps)
+            .map(Bytes::len)
+            .sum::<usize>();
+        let mut record = Vec::with_capacity(32 + sets_len);
+        record.put_slice(&[1, self.profile_idc, self.constraints, self.level_idc, 0xff]);
+        // Counts of five and eight bits; lengths were checked when the sets were read.
+        let (sps, pps) = (
+            &self.sps[..self.sps.len().min(31)],
+            &self.pps[..self.pps.len().min(255)],
+        );
+        record.put_u8(0xe0 | sps.len() as u8);
+        put_sets(&mut record, sps);
+        record.put_u8(pps.len() as u8);
+        put_sets(&mut record, pps);
+        // ISO/IEC 14496-15 §5.3.3.1.2: profiles without a choice of formats have no such fields.
+        if !matches!(self.profile_idc, 66 | 77 | 88) {
+            let (luma, chroma) = self.bit_depths;
+            let fields = [
+                0xfc | self.chroma_format_idc,
+                0xf8 | (luma - 8) & 7,
+                0xf8 | (chroma - 8) & 7,
+                0,
+            ];
+            record.put_slice(&fields);
+        }
+        record.into()
+    }
+
     /// Sequence parameter sets, each a NAL unit with its header and without start code. Never empty.
     pub fn sps(&self) -> &[Bytes] {
         &self.sps
@@ -258,8 +307,24 @@ impl Config {
     }
 }
 
+fn put_sets(record: &mut Vec<u8>, sets: &[Bytes]) {
+    for set in sets {
+        record.put_u16(set.len() as u16);
+        record.put_slice(set);
+    }
+}
+
+fn chroma_format_idc(sps: &SeqParameterSet) -> u8 {
+    match sps.chroma_info.chroma_format {
+        ChromaFormat::Monochrome => 0,
+        ChromaFormat::YUV420 => 1,
+        ChromaFormat::YUV422 => 2,
+        _ => 3,
+    }
+}
+
 fn copy_sets(sets: &[&[u8]]) -> Vec<Bytes> {
-    let trimmed = |set: &&[u8]| Bytes::copy_from_slice(super::nal::without_trailing_zeros(set));
+    let trimmed = |set: &&[u8]| Bytes::copy_from_slice(without_trailing_zeros(set));
     sets.iter().map(trimmed).collect()
 }
 
@@ -280,8 +345,6 @@ fn size_in_mbs(sps: &SeqParameterSet) -> (u64, u64) {
 
 /// ITU-T H.264 §7.4.2.1.1, equations 7-19 to 7-22.
 fn cropped_size(sps: &SeqParameterSet) -> Result<(u32, u32), H264Error> {
-    use h264_reader::nal::sps::ChromaFormat;
-
     let (mbs_wide, mbs_high) = size_in_mbs(sps);
     let (mut width, mut height) = (mbs_wide * 16, mbs_high * 16);
     let refused = |width, height| Err(H264Error::Size { width, height });
@@ -314,12 +377,7 @@ fn fixed_framerate(sps: &SeqParameterSet) -> Option<(u32, u32)> {
         return None;
     }
     let ticks = 2 * u64::from(timing.num_units_in_tick);
-    let (rate, base) = reduce(timing.time_scale.into(), ticks);
-    // Beyond 1000 frames a second the field is rubbish. Caps count in signed 32 bits.
-    let sane = u64::from(rate) <= 1_000 * u64::from(base)
-        && rate <= i32::MAX as u32
-        && base <= i32::MAX as u32;
-    sane.then_some((rate, base))
+    framerate(timing.time_scale.into(), ticks)
 }
 
 /// The depth that the SPS states, or that its profile or picture order count implies.
@@ -365,23 +423,4 @@ fn max_dpb_frames(sps: &SeqParameterSet) -> u64 {
     };
     let (width, height) = size_in_mbs(sps);
     (max_dpb_mbs / (width * height)).min(16)
-}
-
-/// A fraction in lowest terms; halved until it fits where that is not enough.
-fn reduce(mut a: u64, mut b: u64) -> (u32, u32) {
-    let divisor = gcd(a, b).max(1);
-    a /= divisor;
-    b /= divisor;
-    while a > u64::from(u32::MAX) || b > u64::from(u32::MAX) {
-        a = (a >> 1).max(1);
-        b = (b >> 1).max(1);
-    }
-    (a as u32, b as u32)
-}
-
-fn gcd(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }

@@ -8,13 +8,10 @@
 mod config;
 mod nal;
 
+pub use super::nal::{LengthPrefixed, NalFormat, Nals, Parts, START_CODE, nals};
 pub use config::{AvcC, Config, MAX_DIMENSION};
-pub use nal::{NalFormat, Nals, nals};
 
-use nal::leading_nals;
-
-/// The start code that [`prepend_parameter_sets`] writes.
-pub const START_CODE: &[u8] = &[0, 0, 0, 1];
+use super::nal as units;
 
 /// NAL unit types, ITU-T H.264 Table 7-1.
 pub mod nal_type {
@@ -131,27 +128,8 @@ pub fn key_kind(au: &[u8], format: NalFormat) -> KeyKind {
     kind
 }
 
-/// The pieces of a byte-stream key frame with its parameter sets, to be gathered into one object.
-#[derive(Debug, Clone)]
-pub struct Parts<'a> {
-    parts: Vec<&'a [u8]>,
-    total: usize,
-}
-
-impl<'a> Parts<'a> {
-    /// Bytes in all parts together.
-    pub fn total(&self) -> usize {
-        self.total
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
-        self.parts.iter().copied()
-    }
-
-    fn push(&mut self, part: &'a [u8]) {
-        self.total += part.len();
-        self.parts.push(part);
-    }
+fn leading_nals(au: &[u8], format: NalFormat) -> Nals<'_> {
+    units::leading_nals(au, format, nal::is_slice)
 }
 
 /// What a byte-stream key frame has to become so that a player may join at it: `None` if it already has an SPS and a
@@ -161,20 +139,17 @@ pub fn prepend_parameter_sets<'a>(au: &'a [u8], config: &'a Config) -> Option<Pa
     if parameter_sets(au, NalFormat::ByteStream).complete() {
         return None;
     }
-    let (delimiter, rest) = au.split_at(nal::delimiter_len(au));
-    let mut parts = Parts {
-        parts: Vec::with_capacity(2 + 2 * (config.sps().len() + config.pps().len())),
-        total: 0,
-    };
-    if !delimiter.is_empty() {
-        parts.push(delimiter);
-    }
-    for set in config.sps().iter().chain(config.pps()) {
-        parts.push(START_CODE);
-        parts.push(set);
-    }
-    parts.push(rest);
-    Some(parts)
+    let sets = config.sps().iter().chain(config.pps());
+    let delimiter_len = units::delimiter_len(au, nal::is_delimiter);
+    Some(units::prepend(au, delimiter_len, sets.map(|set| &set[..])))
+}
+
+/// A byte-stream access unit as `avc1` wants it: lengths instead of start codes, and neither parameter sets, which are
+/// in the description, nor access unit delimiters (ISO/IEC 14496-15 §5.3.2).
+pub fn length_prefixed(au: &[u8]) -> LengthPrefixed<'_> {
+    LengthPrefixed::new(au, |header| {
+        !matches!(header & 0x1f, nal_type::SPS | nal_type::PPS | nal_type::AUD)
+    })
 }
 
 #[cfg(test)]

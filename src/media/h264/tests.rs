@@ -13,7 +13,7 @@ fn byte_stream(units: &[&str]) -> Vec<u8> {
     au
 }
 
-fn length_prefixed(units: &[&str], size: usize) -> Vec<u8> {
+fn length_prefixed_units(units: &[&str], size: usize) -> Vec<u8> {
     let mut au = Vec::new();
     for unit in units {
         let unit = hex::decode(unit).unwrap();
@@ -54,7 +54,7 @@ fn nal_units_are_found_in_both_formats() {
         expected
     );
     for size in [1, 2, 4] {
-        let au = length_prefixed(&units, size);
+        let au = length_prefixed_units(&units, size);
         let format = NalFormat::Length { size: size as u8 };
         assert_eq!(nals(&au, format).collect::<Vec<_>>(), expected);
     }
@@ -93,7 +93,7 @@ fn parameter_sets_and_idr_are_seen() {
         ParameterSets::default()
     );
     assert!(!is_idr(&delta, NalFormat::ByteStream));
-    let avc = length_prefixed(&[SEI_UNREGISTERED, IDR], 4);
+    let avc = length_prefixed_units(&[SEI_UNREGISTERED, IDR], 4);
     assert!(is_idr(&avc, NalFormat::Length { size: 4 }));
 }
 
@@ -101,7 +101,10 @@ fn parameter_sets_and_idr_are_seen() {
 fn recovery_points_are_told_from_idr() {
     let kind = |units: &[&str]| {
         let kind = key_kind(&byte_stream(units), NalFormat::ByteStream);
-        let avc = key_kind(&length_prefixed(units, 4), NalFormat::Length { size: 4 });
+        let avc = key_kind(
+            &length_prefixed_units(units, 4),
+            NalFormat::Length { size: 4 },
+        );
         assert_eq!(kind, avc);
         kind
     };
@@ -370,7 +373,7 @@ fn an_access_unit_yields_its_configuration() {
         .unwrap()
         .unwrap();
     assert_eq!(found, config(OPENH264_SPS, OPENH264_PPS));
-    let avc = length_prefixed(&[OPENH264_SPS, OPENH264_PPS, IDR], 2);
+    let avc = length_prefixed_units(&[OPENH264_SPS, OPENH264_PPS, IDR], 2);
     let found = Config::from_access_unit(&avc, NalFormat::Length { size: 2 }).unwrap();
     assert_eq!(found.unwrap().length_size, Some(2));
     let delta = byte_stream(&[AUD, SLICE]);
@@ -383,6 +386,39 @@ fn an_access_unit_yields_its_configuration() {
 fn bytes(len: usize) -> impl Strategy<Value = Vec<u8>> {
     // Zeros and ones often, so that start codes and emulation prevention occur.
     proptest::collection::vec(prop_oneof![0u8..=3, any::<u8>()], 0..len)
+}
+
+#[test]
+fn a_record_is_made_of_parameter_sets() {
+    for (sps, pps) in [(X264_SPS, X264_PPS), (OPENH264_SPS, OPENH264_PPS)] {
+        let config = config(sps, pps);
+        let record = config.to_avcc();
+        let avcc = AvcC::parse(&record).unwrap();
+        assert_eq!(avcc.nal_format(), NalFormat::Length { size: 4 });
+        let again = Config::from_avcc(&record).unwrap();
+        assert_eq!((again.sps(), again.pps()), (config.sps(), config.pps()));
+    }
+    // Chroma format and bit depths of a high profile; the other one has none.
+    let high = config(X264_SPS, X264_PPS);
+    assert_eq!((high.chroma_format_idc, high.bit_depths), (3, (10, 10)));
+    assert!(high.to_avcc().ends_with(&[0xff, 0xfa, 0xfa, 0]));
+    assert!(
+        config(OPENH264_SPS, OPENH264_PPS)
+            .to_avcc()
+            .ends_with(&[0x68, 0xce, 0x3c, 0x80])
+    );
+}
+
+#[test]
+fn lengths_take_the_place_of_start_codes_and_parameter_sets_go() {
+    let au = byte_stream(&[AUD, X264_SPS, X264_PPS, SEI_RECOVERY_0, IDR, IDR]);
+    let prefixed = length_prefixed(&au);
+    let parts = prefixed.parts();
+    assert_eq!(
+        parts.as_slice().concat(),
+        length_prefixed_units(&[SEI_RECOVERY_0, IDR, IDR], 4)
+    );
+    assert_eq!(parts.total(), parts.iter().map(<[u8]>::len).sum::<usize>());
 }
 
 proptest! {

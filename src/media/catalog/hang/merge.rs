@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Catalog, CatalogError, MAX_JSON_LEN, Skipped, value, wire};
+use crate::media::catalog::error::check_size;
 
 /// The catalog of a track as its frames arrive: the first frame of a group is a whole catalog, each further one a merge
 /// patch to it.
@@ -27,9 +28,7 @@ impl Snapshot {
             _ if frame_index == 0 => value(json)?,
             Some(mut target) if frame_index == self.next_frame => {
                 merge(&mut target, value(json)?);
-                if !is_within(&target, MAX_JSON_LEN) {
-                    return Err(CatalogError::TooLarge);
-                }
+                check_size(&target, MAX_JSON_LEN)?;
                 target
             }
             _ => return Err(CatalogError::MissingFrame(frame_index)),
@@ -59,27 +58,6 @@ fn merge(target: &mut Value, patch: Value) {
             }
         }
     }
-}
-
-/// Whether the compact JSON of `value` has at most `limit` bytes; stops counting there.
-fn is_within(value: &Value, limit: usize) -> bool {
-    struct Budget(usize);
-
-    impl std::io::Write for Budget {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 = self
-                .0
-                .checked_sub(bytes.len())
-                .ok_or(std::io::ErrorKind::FileTooLarge)?;
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    serde_json::to_writer(Budget(limit), value).is_ok()
 }
 
 #[cfg(test)]

@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::check::{self, Reason};
-use super::{CatalogError, MAX_SAFE_INTEGER, Skipped};
+use super::{CatalogError, Skipped};
+use crate::media::catalog::check::{self, Reason};
 use crate::media::catalog::{
     AudioRendition, Catalog, Clock, MAX_RENDITIONS, Orientation, VideoRendition,
 };
 use crate::media::codec::Kind;
-
-/// The unit of the clock where it does not say, and the one that is written.
-const TIMESCALE: u64 = 1_000_000;
 
 #[derive(Serialize, Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -48,9 +45,15 @@ struct VideoWire {
     #[serde(skip_serializing_if = "Option::is_none")]
     optimize_for_latency: Option<bool>,
     container: Value,
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "millis")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "check::deserialize_millis"
+    )]
     jitter: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "millis")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "check::deserialize_millis"
+    )]
     delay: Option<u32>,
 }
 
@@ -70,9 +73,15 @@ struct AudioWire {
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
     container: Value,
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "millis")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "check::deserialize_millis"
+    )]
     jitter: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "millis")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "check::deserialize_millis"
+    )]
     delay: Option<u32>,
     /// hang has a language on text tracks alone; its readers ignore it here.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,29 +92,6 @@ struct AudioWire {
 struct DisplayWire {
     width: u32,
     height: u32,
-}
-
-#[derive(Deserialize)]
-struct ClockWire {
-    wall: u64,
-    #[serde(default = "default_timescale")]
-    timescale: u32,
-}
-
-fn default_timescale() -> u32 {
-    TIMESCALE as u32
-}
-
-/// A whole number of ms by the rules, but MSF and old publishers have fractions: rounded up, so that an upper bound stays
-/// one.
-fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    let Some(value) = Option::<f64>::deserialize(deserializer)? else {
-        return Ok(None);
-    };
-    if !(0.0..=f64::from(check::MAX_MILLIS)).contains(&value) {
-        return Err(serde::de::Error::custom("jitter or delay out of range"));
-    }
-    Ok(check::millis(value.ceil() as u32))
 }
 
 /// The model of a whole catalog.
@@ -127,7 +113,7 @@ pub(super) fn read(root: &Value) -> Result<(Catalog, Vec<Skipped>), CatalogError
     let catalog = Catalog {
         video: read_renditions(video_renditions, read_video, &mut skipped),
         audio: read_renditions(audio_renditions, read_audio, &mut skipped),
-        clock: root.get("clock").and_then(read_clock),
+        clock: root.get("clock").and_then(Clock::from_wire),
         display: video.and_then(read_display),
         orientation: video.map(read_orientation).unwrap_or_default(),
     };
@@ -224,20 +210,6 @@ fn read_audio(value: &Value) -> Result<AudioRendition, Reason> {
     })
 }
 
-/// A clock that cannot be used is none: media plays without it.
-fn read_clock(value: &Value) -> Option<Clock> {
-    let wire = ClockWire::deserialize(value).ok()?;
-    if wire.wall > MAX_SAFE_INTEGER {
-        return None;
-    }
-    let wall_us =
-        (u128::from(wire.wall) * u128::from(TIMESCALE)).checked_div(wire.timescale.into())?;
-    let wall_us = u64::try_from(wall_us)
-        .ok()
-        .filter(|wall| *wall <= MAX_SAFE_INTEGER)?;
-    Some(Clock { wall_us })
-}
-
 fn read_display(video: &Object) -> Option<(u32, u32)> {
     let DisplayWire { width, height } = DisplayWire::deserialize(video.get("display")?).ok()?;
     let width = check::pixels("width", Some(width)).ok()??;
@@ -270,11 +242,8 @@ pub(super) fn write(catalog: &Catalog) -> Value {
     if catalog.orientation.flip {
         root["video"]["flip"] = true.into();
     }
-    if let Some(clock) = catalog
-        .clock
-        .filter(|clock| clock.wall_us <= MAX_SAFE_INTEGER)
-    {
-        root["clock"] = json!({ "wall": clock.wall_us, "timescale": TIMESCALE });
+    if let Some(clock) = catalog.clock.and_then(Clock::to_wire) {
+        root["clock"] = clock;
     }
     root
 }

@@ -18,7 +18,7 @@ use super::queue::{Item, TrackQueue};
 use crate::{
     media::{
         catalog::{Catalog, Rendition},
-        container::ContainerError,
+        container::{self, ContainerError},
     },
     policy::{
         MILLISECOND, Nanos, SECOND, reorder,
@@ -173,28 +173,35 @@ impl Engine {
         let Some(track) = self.tracks.get_mut(&id) else {
             return Ok(());
         };
-        let bytes = raw.len();
-        let frame = match track.format.map(|format| format.decode(raw)) {
-            Some(Ok(frame)) => frame,
+        let frames = match track.format.as_ref().map(|format| format.decode(raw)) {
+            Some(Ok(frames)) => frames,
             Some(Err(err)) => {
                 track.stats.malformed_frames += 1;
                 return Err(err);
             }
             None => return Ok(()),
         };
-        if frame.is_marker() {
-            return Ok(());
+        for frame in frames.filter(|frame| !frame.is_marker()) {
+            self.decoded(id, seq, frame, now);
         }
+        Ok(())
+    }
+
+    fn decoded(&mut self, id: TrackId, seq: u64, frame: container::Frame, now: Nanos) {
+        let Some(track) = self.tracks.get_mut(&id) else {
+            return;
+        };
+        let bytes = frame.payload.len();
         let index = track.place(seq);
         let is_new = index == 0 && track.note_group(seq, frame.pts_us);
         if track.finished {
             if !is_new {
-                return Ok(());
+                return;
             }
             self.begin_again(id, seq);
         }
         let Some(track) = self.tracks.get_mut(&id) else {
-            return Ok(());
+            return;
         };
         track.heard = Some(now);
         if index == 0 && track.rendition.is_video() {
@@ -208,7 +215,7 @@ impl Engine {
         let media = media_nanos(frame.pts_us);
         match self.timeline.arrived(id, seq, media, now) {
             Event::Ok => {}
-            Event::Stale => return Ok(()),
+            Event::Stale => return,
             Event::Jumped => self.jumped(id, seq),
             Event::Rejoin | Event::Resettle => self.reanchor(),
         }
@@ -241,7 +248,6 @@ impl Engine {
                 );
             }
         }
-        Ok(())
     }
 
     pub fn group_ended(&mut self, id: TrackId, seq: u64, whole: bool) {

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     media::{
         catalog::{AudioRendition, VideoRendition},
-        container::Format,
+        container,
     },
     net::subscribe::queue::{Frame, Popped},
 };
@@ -96,9 +96,7 @@ impl Sim {
 
 fn legacy(media_ms: i64, payload: &[u8]) -> Bytes {
     let media_us = u64::try_from(media_ms * 1000).expect("not negative");
-    Format::Legacy
-        .encode(media_us, std::iter::once(payload), payload.len())
-        .expect("fits")
+    container::legacy::encode(media_us, &[payload]).expect("fits")
 }
 
 fn video_rendition() -> Rendition {

@@ -9,7 +9,11 @@ use bytes::Bytes;
 
 use super::Queue;
 use crate::{
-    media::{catalog::Rendition, container, h264, opus},
+    media::{
+        catalog::Rendition,
+        container,
+        timing::{PacketTiming, Reordering},
+    },
     net::subscribe::queue::{Frame, Item},
     policy::{
         Nanos, SECOND,
@@ -60,7 +64,8 @@ pub(super) struct Ready {
 pub(super) struct Track {
     pub(super) rendition: Arc<Rendition>,
     pub(super) queue: Queue,
-    pub(super) format: Option<container::Format>,
+    pub(super) format: Option<container::Decoder>,
+    pub(super) packets: PacketTiming,
     pub(super) reorder: Reorder<Unit>,
     /// Place of the next frame in each group that is being read. Markers have no place.
     pub(super) places: BTreeMap<u64, u64>,
@@ -100,6 +105,7 @@ impl Track {
         let ended = queue.ended();
         let mut track = Self {
             format: None,
+            packets: PacketTiming::Unknown,
             reorder: Reorder::new(reorder_config(&rendition)),
             places: BTreeMap::new(),
             rendition: rendition.clone(),
@@ -129,35 +135,40 @@ impl Track {
     }
 
     pub(super) fn set_rendition(&mut self, rendition: Arc<Rendition>) {
-        self.format = container::Format::from_catalog(rendition.container()).ok();
+        self.format = container::Decoder::new(rendition.container()).ok();
         self.dts = None;
         self.dts_known = !rendition.is_video();
+        if let Rendition::Audio(audio) = &*rendition {
+            self.packets = PacketTiming::new(audio);
+        }
         if let Rendition::Video(video) = &*rendition {
             self.interval = video
                 .framerate
                 .filter(|rate| *rate > 0.0)
                 .map(|rate| ((1e9 / rate) as Nanos).min(LONGEST_FRAME));
-            if let Some(avcc) = video.description.as_deref() {
-                self.learn_depth(h264::Config::from_avcc(avcc).ok());
+            if let Some(reordering) = Reordering::new(video) {
+                self.learn_depth(Some(reordering));
             }
         }
         self.rendition = rendition;
     }
 
     /// Without a configuration that can be read, the depth is learnt as frames come.
-    fn learn_depth(&mut self, config: Option<h264::Config>) {
-        let stated = config.as_ref().filter(|config| config.reorder_depth_stated);
-        self.stated_depth = stated.map(|config| usize::from(config.reorder_depth));
-        let depth = config.map_or(0, |config| usize::from(config.reorder_depth));
+    fn learn_depth(&mut self, reordering: Option<Reordering>) {
+        let stated = reordering.filter(|reordering| reordering.stated);
+        self.stated_depth = stated.map(|reordering| usize::from(reordering.depth));
+        let depth = reordering.map_or(0, |reordering| usize::from(reordering.depth));
         self.dts = Some(Dts::new(depth, self.interval));
         self.dts_known = true;
     }
 
     /// The first key frame has the parameter sets if the catalog has not.
     pub(super) fn learn_from_key_frame(&mut self, access_unit: &[u8]) {
-        if !self.dts_known {
-            let config = h264::Config::from_access_unit(access_unit, h264::NalFormat::ByteStream);
-            self.learn_depth(config.ok().flatten());
+        if !self.dts_known
+            && let Rendition::Video(video) = &*self.rendition
+        {
+            let reordering = Reordering::of_key_frame(video, access_unit);
+            self.learn_depth(reordering);
         }
     }
 
@@ -271,8 +282,9 @@ impl Track {
     /// From the codec where it says so, else from the frame rate, else from the frames so far.
     fn duration(&mut self, ready: &Ready) -> Option<Nanos> {
         match &*self.rendition {
-            Rendition::Audio(_) => opus::packet_duration_ns(&ready.unit.payload)
-                .ok()
+            Rendition::Audio(_) => self
+                .packets
+                .duration_ns(&ready.unit.payload)
                 .and_then(|ns| Nanos::try_from(ns).ok()),
             Rendition::Video(video) => {
                 if video.framerate.is_none()

@@ -2,7 +2,17 @@
 
 #![forbid(unsafe_code)]
 
+mod av1;
+mod h264;
+mod h265;
+mod vp9;
+
 use std::fmt;
+
+pub use av1::Av1;
+pub use h264::{H264, h264_level, h264_profile};
+pub use h265::H265;
+pub use vp9::Vp9;
 
 /// What a track carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,18 +21,14 @@ pub enum Kind {
     Audio,
 }
 
-/// A codec string, taken apart as far as elements need it. Codecs whose parameters are not looked at keep their
-/// whole string.
+/// A codec string, taken apart as far as elements need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Codec {
     H264(H264),
-    /// `hev1.…` or `hvc1.…`
-    H265(String),
-    /// `av01.…`
-    Av1(String),
+    H265(H265),
+    Av1(Av1),
     Vp8,
-    /// `vp09.…`
-    Vp9(String),
+    Vp9(Vp9),
     Opus,
     /// `mp4a.40.x`
     Aac {
@@ -37,26 +43,15 @@ pub enum Codec {
     Unknown(String),
 }
 
-/// Parameters of `avc1.PPCCLL` and `avc3.PPCCLL` (RFC 6381 §3.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct H264 {
-    /// Parameter sets are in the stream (`avc3`), not only in the description (`avc1`).
-    pub inline: bool,
-    pub profile_idc: u8,
-    /// The byte after `profile_idc` of the SPS: constraint_set0_flag is its top bit.
-    pub constraints: u8,
-    pub level_idc: u8,
-}
-
 impl Codec {
     /// Takes a codec string apart. Never fails: what is not known is [`Codec::Unknown`].
     pub fn parse(codec: &str) -> Self {
         let (family, rest) = codec.split_once('.').unwrap_or((codec, ""));
         let known = match family {
             "avc1" | "avc3" => H264::parse_parameters(family == "avc3", rest).map(Self::H264),
-            "hev1" | "hvc1" if !rest.is_empty() => Some(Self::H265(codec.into())),
-            "av01" if !rest.is_empty() => Some(Self::Av1(codec.into())),
-            "vp09" if !rest.is_empty() => Some(Self::Vp9(codec.into())),
+            "hev1" | "hvc1" => H265::parse_parameters(family == "hev1", rest).map(Self::H265),
+            "av01" => Av1::parse_parameters(rest).map(Self::Av1),
+            "vp09" => Vp9::parse_parameters(rest).map(Self::Vp9),
             "mp4a" => parse_aac(rest),
             _ => None,
         };
@@ -86,9 +81,10 @@ impl fmt::Display for Codec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::H264(h264) => h264.fmt(f),
-            Self::H265(codec) | Self::Av1(codec) | Self::Vp9(codec) | Self::Unknown(codec) => {
-                f.write_str(codec)
-            }
+            Self::H265(h265) => h265.fmt(f),
+            Self::Av1(av1) => av1.fmt(f),
+            Self::Vp9(vp9) => vp9.fmt(f),
+            Self::Unknown(codec) => f.write_str(codec),
             Self::Vp8 => f.write_str("vp8"),
             Self::Opus => f.write_str("opus"),
             Self::Aac { object_type } => write!(f, "mp4a.40.{object_type}"),
@@ -96,38 +92,6 @@ impl fmt::Display for Codec {
             Self::Flac => f.write_str("flac"),
             Self::Pcm => f.write_str("pcm"),
         }
-    }
-}
-
-impl H264 {
-    fn parse_parameters(inline: bool, parameters: &str) -> Option<Self> {
-        let mut bytes = [0; 3];
-        hex::decode_to_slice(parameters, &mut bytes).ok()?;
-        let [profile_idc, constraints, level_idc] = bytes;
-        Some(Self {
-            inline,
-            profile_idc,
-            constraints,
-            level_idc,
-        })
-    }
-
-    /// The value of `profile` in `video/x-h264` caps; see [`h264_profile`].
-    pub fn profile(&self) -> Option<&'static str> {
-        h264_profile(self.profile_idc, self.constraints)
-    }
-
-    /// The value of `level` in `video/x-h264` caps; see [`h264_level`].
-    pub fn level(&self) -> Option<&'static str> {
-        h264_level(self.constraints, self.level_idc)
-    }
-}
-
-impl fmt::Display for H264 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let family = if self.inline { "avc3" } else { "avc1" };
-        let (profile, constraints, level) = (self.profile_idc, self.constraints, self.level_idc);
-        write!(f, "{family}.{profile:02x}{constraints:02x}{level:02x}")
     }
 }
 
@@ -143,64 +107,12 @@ fn parse_aac(parameters: &str) -> Option<Codec> {
     Some(Codec::Aac { object_type })
 }
 
-/// Name of an H.264 profile as caps spell it (ITU-T H.264 Annex A, G and H; `constraints` as in [`H264`]). `None` for
-/// profiles that caps have no name for.
-pub fn h264_profile(profile_idc: u8, constraints: u8) -> Option<&'static str> {
-    let set = |flag: u8| constraints & (0x80 >> flag) != 0;
-    Some(match profile_idc {
-        66 if set(1) => "constrained-baseline",
-        66 => "baseline",
-        77 => "main",
-        88 => "extended",
-        100 if set(4) && set(5) => "constrained-high",
-        100 if set(4) => "progressive-high",
-        100 => "high",
-        110 if set(3) => "high-10-intra",
-        110 if set(4) => "progressive-high-10",
-        110 => "high-10",
-        122 if set(3) => "high-4:2:2-intra",
-        122 => "high-4:2:2",
-        244 if set(3) => "high-4:4:4-intra",
-        244 => "high-4:4:4",
-        44 => "cavlc-4:4:4-intra",
-        118 => "multiview-high",
-        128 => "stereo-high",
-        83 if set(5) => "scalable-constrained-baseline",
-        83 => "scalable-baseline",
-        86 if set(3) => "scalable-high-intra",
-        86 if set(5) => "scalable-constrained-high",
-        86 => "scalable-high",
-        _ => return None,
-    })
-}
-
-/// Name of an H.264 level as caps spell it: `4` and not `4.0`, `1b` where constraint_set3_flag says so. `None` for levels
-/// that Table A-1 of ITU-T H.264 does not have.
-pub fn h264_level(constraints: u8, level_idc: u8) -> Option<&'static str> {
-    Some(match level_idc {
-        9 => "1b",
-        11 if constraints & 0x10 != 0 => "1b",
-        10 => "1",
-        11 => "1.1",
-        12 => "1.2",
-        13 => "1.3",
-        20 => "2",
-        21 => "2.1",
-        22 => "2.2",
-        30 => "3",
-        31 => "3.1",
-        32 => "3.2",
-        40 => "4",
-        41 => "4.1",
-        42 => "4.2",
-        50 => "5",
-        51 => "5.1",
-        52 => "5.2",
-        60 => "6",
-        61 => "6.1",
-        62 => "6.2",
-        _ => return None,
-    })
+/// A number of exactly two digits.
+fn two_digits(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => Some((tens - b'0') * 10 + ones - b'0'),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -260,6 +172,16 @@ mod tests {
             "mp4a.6b",
             "vp09",
             "vp09.",
+            "vp09.0.10.08",
+            "vp09.00.10.08.é",
+            "hev1",
+            "hvc1.1.6",
+            "hev1.1.6.X93",
+            "hev1.1.6.L93.B0.0.0.0.0.0.0",
+            "hev1.32.6.L93",
+            "av01.0.04M",
+            "av01.0.04X.08",
+            "av01.8.04M.08",
             "OPUS",
             "h264",
         ] {
@@ -299,8 +221,45 @@ mod tests {
         #[test]
         fn any_string_survives_parsing(codec in "\\PC{0,24}") {
             let parsed = Codec::parse(&codec);
-            let is_aac = matches!(parsed, Codec::Aac { .. });
-            prop_assert!(is_aac || parsed.to_string().eq_ignore_ascii_case(&codec));
+            let printed = parsed.to_string();
+            prop_assert_eq!(Codec::parse(&printed), parsed);
+        }
+
+        #[test]
+        fn hang_agrees_on_h265(
+            inline: bool,
+            profile_space in 0u8..4,
+            profile_idc in 0u8..32,
+            compatibility: u32,
+            high_tier: bool,
+            level_idc: u8,
+            constraints: [u8; 6],
+        ) {
+            let ours = H265 {
+                inline, profile_space, profile_idc, compatibility, high_tier, level_idc, constraints,
+            };
+            prop_assert_eq!(Codec::parse(&ours.to_string()), Codec::H265(ours));
+            let theirs: hang::catalog::H265 = ours.to_string().parse().unwrap();
+            prop_assert_eq!(theirs.to_string().to_lowercase(), ours.to_string().to_lowercase());
+            prop_assert_eq!(Codec::parse(&theirs.to_string()), Codec::H265(ours));
+        }
+
+        #[test]
+        fn hang_agrees_on_vp9(profile in 0u8..4, level in 0u8..100, bit_depth in 8u8..=12) {
+            let ours = Vp9 { profile, level, bit_depth };
+            prop_assert_eq!(Codec::parse(&ours.to_string()), Codec::Vp9(ours));
+            let theirs: hang::catalog::VP9 = ours.to_string().parse().unwrap();
+            prop_assert_eq!((theirs.profile, theirs.level, theirs.bit_depth), (profile, level, bit_depth));
+            prop_assert_eq!(Codec::parse(&theirs.to_string()), Codec::Vp9(ours));
+        }
+
+        #[test]
+        fn hang_agrees_on_av1(profile in 0u8..3, level in 0u8..24, high_tier: bool, bit_depth in 8u8..=12) {
+            let ours = Av1 { profile, level, high_tier, bit_depth };
+            prop_assert_eq!(Codec::parse(&ours.to_string()), Codec::Av1(ours));
+            let theirs: hang::catalog::AV1 = ours.to_string().parse().unwrap();
+            prop_assert_eq!((theirs.profile, theirs.level, theirs.bitdepth), (profile, level, bit_depth));
+            prop_assert_eq!(Codec::parse(&theirs.to_string()), Codec::Av1(ours));
         }
 
         #[test]

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::media::catalog::Container;
@@ -24,10 +25,10 @@ const MAX_CHANNELS: u32 = 255;
 /// No codec comes near a terabit a second.
 const MAX_BITRATE: u64 = 1_000_000_000_000;
 /// An hour: what is held back for longer is not live.
-pub(super) const MAX_MILLIS: u32 = 3_600_000;
+const MAX_MILLIS: u32 = 3_600_000;
 
-/// CMAF init segments, with or without padding at the end.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+/// Init segments, with or without padding at the end.
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
@@ -128,6 +129,20 @@ pub(super) fn channels(value: u32) -> Result<u32, Reason> {
 /// A jitter or delay of 0 says nothing.
 pub(super) fn millis(value: u32) -> Option<u32> {
     (value > 0).then(|| value.min(MAX_MILLIS))
+}
+
+/// A whole number of ms by the rules, but MSF and old publishers have fractions: rounded up, so that an upper bound stays
+/// one.
+pub(super) fn deserialize_millis<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u32>, D::Error> {
+    let Some(value) = Option::<f64>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    if !(0.0..=f64::from(MAX_MILLIS)).contains(&value) {
+        return Err(serde::de::Error::custom("jitter or delay out of range"));
+    }
+    Ok(millis(value.ceil() as u32))
 }
 
 /// Publishers from before containers had a choice do not name any: legacy.

@@ -1,0 +1,196 @@
+use proptest::prelude::*;
+
+use super::sps::Sps;
+use super::*;
+use crate::media::nal::START_CODE;
+
+// What x265 makes of 80x48 at 29.97 frames a second.
+const VPS: &str = "40010c01ffff01600000030090000003000003003f959009";
+const SPS: &str =
+    "42010101600000030090000003000003003fa028831659592e4cafff000100016a0c0c0c0800001f480003a98040";
+const PPS: &str = "4401c173d189";
+const RECORD: &str = "0101600000009000000000003ff000fcfdf8f800000f03200001001840010c01ffff01600000030090000003000003003f959809210001002e42010101600000030090000003000003003fa02883165959ae4cafff000100016a0c0c0c0800001f480003a980402200010006";
+const AUD: &str = "460150";
+const IDR: &str = "2801afcd10";
+const CRA: &str = "2a01afcd10";
+const TRAIL: &str = "0201d020";
+
+fn byte_stream(units: &[&str]) -> Vec<u8> {
+    let mut au = Vec::new();
+    for unit in units {
+        au.extend_from_slice(START_CODE);
+        au.extend(hex::decode(unit).unwrap());
+    }
+    au
+}
+
+fn config() -> Config {
+    let au = byte_stream(&[VPS, SPS, PPS, IDR]);
+    Config::from_access_unit(&au, NalFormat::ByteStream)
+        .unwrap()
+        .unwrap()
+}
+
+#[test]
+fn parameter_sets_of_an_encoder_are_understood() {
+    let config = config();
+    assert_eq!(config.size(), (80, 48));
+    assert_eq!(config.codec(true).to_string(), "hev1.1.6.L63.90");
+    assert_eq!(config.codec(false).to_string(), "hvc1.1.6.L63.90");
+    assert_eq!(config.framerate(), Some((30_000, 1_001)));
+    assert_eq!(config.sample_aspect(), Some((1, 1)));
+    assert_eq!(config.display_aspect(), Some((5, 3)));
+    assert_eq!(config.reorder_depth(), 2);
+    assert_eq!(
+        (config.chroma_format_idc(), config.bit_depths()),
+        (1, (8, 8))
+    );
+    assert_eq!(config.nal_format(), NalFormat::ByteStream);
+}
+
+#[test]
+fn a_record_is_read_and_written() {
+    let record = hex::decode(format!("{RECORD}{PPS}")).unwrap();
+    let foreign = Config::from_hvcc(&record).unwrap();
+    assert_eq!(foreign.size(), (80, 48));
+    assert_eq!(foreign.nal_format(), NalFormat::Length { size: 4 });
+    assert_eq!(foreign.parameter_sets().count(), 3);
+    let written = config().to_hvcc();
+    let hvcc = HvcC::parse(&written).unwrap();
+    assert_eq!(hvcc.codec, config().codec(false));
+    assert_eq!(hvcc.nal_format(), NalFormat::Length { size: 4 });
+    assert_eq!((hvcc.vps.len(), hvcc.sps.len(), hvcc.pps.len()), (1, 1, 1));
+    let again = Config::from_hvcc(&written).unwrap();
+    assert!(again.parameter_sets().eq(config().parameter_sets()));
+    // The fields that are derived are those of the encoder's own record.
+    assert_eq!(written[13..22], record[13..22]);
+    for len in 0..written.len() {
+        assert!(HvcC::parse(&written[..len]).is_err(), "{len} bytes");
+    }
+}
+
+#[test]
+fn records_that_cannot_be_used_are_refused() {
+    let written = config().to_hvcc();
+    let with = |at: usize, byte: u8| {
+        let mut record = written.to_vec();
+        record[at] = byte;
+        Config::from_hvcc(&record)
+    };
+    assert_eq!(with(0, 2), Err(H265Error::Invalid("hvcC version")));
+    assert_eq!(with(21, 2), Err(H265Error::Invalid("hvcC NAL unit length")));
+    assert_eq!(
+        with(28, 0xff),
+        Err(H265Error::Invalid("video parameter set"))
+    );
+    let mut empty = written[..23].to_vec();
+    empty[22] = 0;
+    assert_eq!(Config::from_hvcc(&empty), Err(H265Error::NoSps));
+}
+
+#[test]
+fn pictures_are_told_apart() {
+    let of = |units: &[&str]| picture(&byte_stream(units), NalFormat::ByteStream);
+    assert_eq!(of(&[AUD, VPS, SPS, PPS, IDR]), Some(Picture::Idr));
+    assert_eq!(of(&[CRA]), Some(Picture::Cra));
+    assert_eq!(of(&[TRAIL]), Some(Picture::Trailing));
+    assert_eq!(of(&["2001afcd"]), Some(Picture::Bla));
+    assert_eq!(of(&["1001afcd"]), Some(Picture::Rasl));
+    assert_eq!(of(&["0e01afcd"]), Some(Picture::Radl));
+    assert_eq!(of(&[AUD, VPS]), None);
+    let prefixed = [&[0, 0, 0, 5][..], &hex::decode(IDR).unwrap()].concat();
+    assert_eq!(
+        picture(&prefixed, NalFormat::Length { size: 4 }),
+        Some(Picture::Idr)
+    );
+}
+
+#[test]
+fn a_group_starts_only_where_nothing_reaches_back() {
+    assert!(Picture::Idr.is_closed(4) && Picture::Bla.is_closed(4));
+    assert!(Picture::Cra.is_closed(0) && !Picture::Cra.is_closed(2));
+    assert!(Picture::Cra.is_random_access() && !Picture::Rasl.is_random_access());
+    assert!(!Picture::Trailing.is_closed(0));
+}
+
+#[test]
+fn parameter_sets_go_behind_the_delimiter() {
+    let config = config();
+    let bare = byte_stream(&[AUD, IDR]);
+    let parts = prepend_parameter_sets(&bare, &config).unwrap();
+    assert_eq!(
+        parts.as_slice().concat(),
+        byte_stream(&[AUD, VPS, SPS, PPS, IDR])
+    );
+    assert_eq!(parts.total(), parts.iter().map(<[u8]>::len).sum::<usize>());
+    let whole = byte_stream(&[VPS, SPS, PPS, IDR]);
+    assert!(prepend_parameter_sets(&whole, &config).is_none());
+}
+
+#[test]
+fn lengths_take_the_place_of_start_codes_and_parameter_sets_go() {
+    let au = byte_stream(&[AUD, VPS, SPS, PPS, IDR, IDR]);
+    let prefixed = length_prefixed(&au);
+    let slice = [&[0, 0, 0, 5][..], &hex::decode(IDR).unwrap()].concat();
+    assert_eq!(prefixed.parts().as_slice().concat(), slice.repeat(2));
+}
+
+#[test]
+fn a_set_that_is_missing_or_broken_is_told() {
+    let none = Config::from_access_unit(&byte_stream(&[VPS, PPS, IDR]), NalFormat::ByteStream);
+    assert_eq!(none, Ok(None));
+    let short = Config::from_access_unit(
+        &byte_stream(&[VPS, &SPS[..20], PPS, IDR]),
+        NalFormat::ByteStream,
+    );
+    assert_eq!(short, Err(H265Error::Truncated("sequence parameter set")));
+}
+
+/// Only what is behind the reorder depth may be missing: then it is not known.
+#[test]
+fn every_truncation_of_a_set_is_refused_or_known_in_part() {
+    let sps = hex::decode(SPS).unwrap();
+    let whole = Sps::parse(&sps).unwrap();
+    for len in 0..sps.len() {
+        if let Ok(part) = Sps::parse(&sps[..len]) {
+            assert_eq!((part.width, part.height), (whole.width, whole.height));
+            assert_eq!(part.reorder_depth, whole.reorder_depth);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn damaged_parameter_sets_are_survived(at in 0usize..46, byte: u8) {
+        let mut sps = hex::decode(SPS).unwrap();
+        sps[at] = byte;
+        if let Ok(sps) = Sps::parse(&sps) {
+            prop_assert!((1..=16_888).contains(&sps.width) && (1..=16_888).contains(&sps.height));
+            prop_assert!(sps.reorder_depth <= 16);
+        }
+    }
+
+    #[test]
+    fn hostile_parameter_sets_are_survived(tail in proptest::collection::vec(any::<u8>(), 0..96)) {
+        let sps = [&[0x42, 1][..], &tail].concat();
+        if let Ok(Some(config)) = Config::from_access_unit(
+            &[&byte_stream(&[VPS, PPS])[..], START_CODE, &sps].concat(),
+            NalFormat::ByteStream,
+        ) {
+            let _ = (config.framerate(), config.display_aspect());
+            prop_assert!(HvcC::parse(&config.to_hvcc()).is_ok());
+        }
+    }
+
+    #[test]
+    fn hostile_access_units_and_records_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..96), size in 0u8..6) {
+        for format in [NalFormat::ByteStream, NalFormat::Length { size }] {
+            let _ = picture(&bytes, format);
+            let _ = has_parameter_sets(&bytes, format);
+        }
+        let _ = length_prefixed(&bytes).parts().total();
+        let _ = Config::from_hvcc(&bytes);
+        let fixed = &config().to_hvcc()[..23];
+        let _ = Config::from_hvcc(&[fixed, &bytes].concat());
+    }
+}
