@@ -38,8 +38,22 @@ pub struct Mapped {
     /// The mapping is another one than for the frame before.
     pub jumped: bool,
     /// For a stream that began again in its own past (a file read in a loop): the running time, ns, of the pipeline at which
-    /// its media time has come.
+    /// the frame comes if the stream goes on by the clock.
     pub due: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Generation {
+    /// Media time of running time 0.
+    offset: i64,
+    /// By how much it was ahead of the clock when it began.
+    lead: i64,
+}
+
+impl Generation {
+    fn new(offset: i64) -> Self {
+        Self { offset, lead: 0 }
+    }
 }
 
 /// The mapping of a broadcast that is published; see the module.
@@ -48,8 +62,8 @@ pub struct Generations {
     anchor: Option<Anchor>,
     /// Unix time of media time 0.
     wall: Option<i64>,
-    /// Media time of running time 0, one for each generation.
-    offsets: Vec<i64>,
+    /// Never empty once a frame was mapped.
+    all: Vec<Generation>,
     /// The newest generation that a new anchor began: it concerns every track.
     anchored: usize,
     newest: i64,
@@ -72,14 +86,14 @@ impl Generations {
         let wall = *self.wall.get_or_insert(anchor.wall);
         let offset = anchor.wall - wall;
         if first {
-            self.offsets = vec![offset];
+            self.all = vec![Generation::new(offset)];
         } else if self
-            .offsets
+            .all
             .last()
-            .is_none_or(|last| (last - offset).abs() > TOLERANCE)
+            .is_none_or(|last| (last.offset - offset).abs() > TOLERANCE)
         {
-            self.offsets.push(offset);
-            self.anchored = self.offsets.len() - 1;
+            self.all.push(Generation::new(offset));
+            self.anchored = self.all.len() - 1;
         }
     }
 
@@ -93,8 +107,8 @@ impl Generations {
         restart: bool,
         now: Option<i64>,
     ) -> Mapped {
-        if self.offsets.is_empty() {
-            self.offsets.push(0);
+        if self.all.is_empty() {
+            self.all.push(Generation::new(0));
         }
         let before = position.generation;
         position.generation = before.max(self.anchored);
@@ -105,19 +119,22 @@ impl Generations {
                     .newest
                     .is_none_or(|newest| time + reorder >= newest)
         };
-        let last = self.offsets.len() - 1;
-        let mut time = running.saturating_add(self.offsets[position.generation]);
+        let last = self.all.len() - 1;
+        let mut time = running.saturating_add(self.all[position.generation].offset);
         let mut generation = position.generation;
         if !fits(time) {
             // Another track went back before: stay in sync with it.
             generation = last;
-            time = running.saturating_add(self.offsets[last]);
+            time = running.saturating_add(self.all[last].offset);
         }
         if !fits(time) {
-            let now = now.map(|now| now.saturating_add(self.offsets[self.anchored]));
+            let now = now.map(|now| now.saturating_add(self.all[self.anchored].offset));
             time = now.unwrap_or(0).max(self.newest + STEP);
-            self.offsets.push(time.saturating_sub(running));
-            generation = self.offsets.len() - 1;
+            self.all.push(Generation {
+                offset: time.saturating_sub(running),
+                lead: now.map_or(0, |now| time.saturating_sub(now)),
+            });
+            generation = self.all.len() - 1;
         }
         position.generation = generation;
         let jumped = position.newest.is_some() && generation != before;
@@ -126,8 +143,10 @@ impl Generations {
             _ => time,
         });
         self.newest = self.newest.max(time);
-        let due =
-            (generation > self.anchored).then(|| time.saturating_sub(self.offsets[self.anchored]));
+        let due = (generation > self.anchored).then(|| {
+            time.saturating_sub(self.all[self.anchored].offset)
+                .saturating_sub(self.all[generation].lead)
+        });
         Mapped { time, jumped, due }
     }
 }
@@ -229,10 +248,20 @@ mod tests {
         assert_eq!((again.time, again.due), (12 * SECOND, Some(12 * SECOND)));
         let next = generations.map(&mut track, 40 * MS, false, Some(12 * SECOND));
         assert_eq!(next.due, Some(12 * SECOND + 40 * MS));
+        // A stream that is ahead of the clock stays so far ahead.
+        let ahead = generations.map(&mut track, 60 * SECOND, false, Some(13 * SECOND));
+        assert_eq!(ahead.time, 72 * SECOND);
+        let again = generations.map(&mut track, 0, true, Some(13 * SECOND));
+        assert_eq!(
+            (again.time, again.due),
+            (72 * SECOND + STEP, Some(13 * SECOND))
+        );
+        let next = generations.map(&mut track, 40 * MS, false, Some(13 * SECOND));
+        assert_eq!(next.due, Some(13 * SECOND + 40 * MS));
         // A pause: running time 0 is another moment, and the generation is over.
-        generations.set_anchor(anchor(5, START + 20 * SECOND));
+        generations.set_anchor(anchor(5, START + 100 * SECOND));
         let resumed = generations.map(&mut track, 3 * SECOND, true, Some(3 * SECOND));
-        assert_eq!((resumed.time, resumed.due), (23 * SECOND, None));
+        assert_eq!((resumed.time, resumed.due), (103 * SECOND, None));
     }
 
     #[test]
