@@ -125,6 +125,11 @@ impl GroupReader {
         self.consumer.sequence
     }
 
+    /// The place in the group of the frame that was read last.
+    pub fn index(&self) -> u64 {
+        self.consumer.index().saturating_sub(1)
+    }
+
     /// The next frame's payload; `None` at the end of the group.
     ///
     /// # Errors

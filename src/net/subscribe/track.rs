@@ -28,6 +28,8 @@ pub(super) enum Arrival {
     },
     Frame {
         seq: u64,
+        /// Its place in the group.
+        index: u64,
         payload: Bytes,
         now: Nanos,
     },
@@ -123,11 +125,13 @@ async fn read_frames(
             Ok(Some(payload)) => {
                 // Paused: nothing is pushed, and play goes on at the live edge.
                 let Some(now) = clock.now() else { continue };
-                if arrivals
-                    .send((id, Arrival::Frame { seq, payload, now }))
-                    .await
-                    .is_err()
-                {
+                let frame = Arrival::Frame {
+                    seq,
+                    index: group.index(),
+                    payload,
+                    now,
+                };
+                if arrivals.send((id, frame)).await.is_err() {
                     return;
                 }
             }

@@ -162,17 +162,21 @@ impl Engine {
         }
     }
 
-    /// A frame as it came from the network at running time `now`.
-    pub fn frame(
+    /// An object as it came from the network at running time `now`: its group and its place in that. A group that comes
+    /// again, over a second connection or a relay that changes over, goes on where it was.
+    pub fn object(
         &mut self,
         id: TrackId,
-        seq: u64,
+        (seq, index): (u64, u64),
         raw: Bytes,
         now: Nanos,
     ) -> Result<(), ContainerError> {
         let Some(track) = self.tracks.get_mut(&id) else {
             return Ok(());
         };
+        if !track.is_next_object(seq, index) {
+            return Ok(());
+        }
         let frames = match track.format.as_ref().map(|format| format.decode(raw)) {
             Some(Ok(frames)) => frames,
             Some(Err(err)) => {
@@ -252,7 +256,6 @@ impl Engine {
 
     pub fn group_ended(&mut self, id: TrackId, seq: u64, whole: bool) {
         if let Some(track) = self.tracks.get_mut(&id) {
-            track.places.remove(&seq);
             if track.skips(seq) {
                 return;
             }

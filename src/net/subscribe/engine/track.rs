@@ -61,6 +61,13 @@ pub(super) struct Ready {
     pub(super) key: bool,
 }
 
+/// How far a group has come: its next object, and its next frame.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    objects: u64,
+    frames: u64,
+}
+
 pub(super) struct Track {
     pub(super) rendition: Arc<Rendition>,
     pub(super) queue: Queue,
@@ -68,7 +75,7 @@ pub(super) struct Track {
     pub(super) packets: PacketTiming,
     pub(super) reorder: Reorder<Unit>,
     /// Place of the next frame in each group that is being read. Markers have no place.
-    pub(super) places: BTreeMap<u64, u64>,
+    pub(super) places: BTreeMap<u64, Place>,
     pub(super) dts: Option<Dts>,
     /// Knows the reorder depth: from the description, or from the first key frame's parameter sets.
     pub(super) dts_known: bool,
@@ -271,9 +278,20 @@ impl Track {
         }));
     }
 
+    /// Whether this object of a group was not there before; what is missing in front of it is a hole.
+    pub(super) fn is_next_object(&mut self, seq: u64, index: u64) -> bool {
+        let place = self.places.entry(seq).or_default();
+        let Some(missing) = index.checked_sub(place.objects) else {
+            return false;
+        };
+        place.objects = index.saturating_add(1);
+        place.frames = place.frames.saturating_add(missing);
+        true
+    }
+
     /// The place of the next frame in its group.
     pub(super) fn place(&mut self, seq: u64) -> u64 {
-        let next = self.places.entry(seq).or_default();
+        let next = &mut self.places.entry(seq).or_default().frames;
         let place = *next;
         *next += 1;
         place

@@ -233,8 +233,13 @@ impl Run {
                 }
                 self.engine.group_started(id, seq);
             }
-            Arrival::Frame { seq, payload, now } => {
-                if let Err(err) = self.engine.frame(id, seq, payload, now) {
+            Arrival::Frame {
+                seq,
+                index,
+                payload,
+                now,
+            } => {
+                if let Err(err) = self.engine.object(id, (seq, index), payload, now) {
                     tracing::debug!(seq, %err, "malformed frame dropped");
                 }
                 let finished = self.engine.is_finished(id);
