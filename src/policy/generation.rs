@@ -63,6 +63,7 @@ pub struct Generations {
     oldest: usize,
     /// The newest generation that a new anchor began: it concerns every track.
     anchored: usize,
+    anchored_offset: i64,
     newest: i64,
     /// By how much the newest frame was ahead of the clock when a stream first began again.
     ahead: i64,
@@ -87,6 +88,7 @@ impl Generations {
         let goes_on = |last: &i64| (last - offset).abs() <= TOLERANCE;
         if !self.offsets.back().is_some_and(goes_on) {
             self.anchored = self.push(offset);
+            self.anchored_offset = offset;
         }
     }
 
@@ -141,7 +143,7 @@ impl Generations {
             time = running.saturating_add(self.offset(last));
         }
         if !fits(time) {
-            let now = now.map(|now| now.saturating_add(self.offset(self.anchored)));
+            let now = now.map(|now| now.saturating_add(self.anchored_offset));
             if last == self.anchored {
                 self.ahead = now.map_or(0, |now| self.newest.saturating_sub(now).max(0));
             }
@@ -156,7 +158,7 @@ impl Generations {
         });
         self.newest = self.newest.max(time);
         let due = (generation > self.anchored).then(|| {
-            time.saturating_sub(self.offset(self.anchored))
+            time.saturating_sub(self.anchored_offset)
                 .saturating_sub(self.ahead)
                 .saturating_sub(BACKLOG)
         });
@@ -309,11 +311,12 @@ mod tests {
             newest = generations.map(&mut track, 40 * MS, false, now).time;
         }
         assert!(generations.offsets.len() <= KEPT);
-        assert!(
-            generations
-                .map(&mut idle, 0, true, Some(1000 * SECOND))
-                .time
-                > newest
+        let late = generations.map(&mut idle, 0, true, Some(1000 * SECOND));
+        assert!(late.jumped && late.time > SECOND);
+        let again = generations.map(&mut track, 0, true, Some(2000 * SECOND));
+        assert_eq!(
+            (again.time, again.due),
+            (2000 * SECOND, Some(1998 * SECOND))
         );
     }
 
