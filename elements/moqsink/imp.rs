@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::{
     events::Held,
     pads::Pads,
-    publication::{Publication, TrackId},
+    publication::{Offer, Publication, TrackId},
     settings::{PROPERTIES, Settings, empty_stats},
     stats,
     track::Event,
@@ -126,7 +126,7 @@ impl ElementImpl for MoqSink {
             gst::subclass::ElementMetadata::new(
                 "Media over QUIC publisher",
                 "Sink/Network/MoQ",
-                "Publishes H.264 and Opus as a MoQ broadcast, one track for each pad, over WebTransport or raw QUIC",
+                "Publishes encoded video and audio as a MoQ broadcast, one track for each pad, over WebTransport or raw QUIC",
                 env!("CARGO_PKG_AUTHORS"),
             )
         });
@@ -233,6 +233,12 @@ impl MoqSink {
         let settings = self.settings.lock().clone();
         settings.connection.config()?;
         broadcast(&settings)?;
+        if settings.catalogs.is_empty() {
+            return Err(Error::new(
+                Cause::Settings,
+                "Nobody could play a broadcast without catalog: set catalog to hang, msf or both",
+            ));
+        }
         Ok(())
     }
 
@@ -247,8 +253,11 @@ impl MoqSink {
         let entries = self.entries();
         self.publication.start(
             connection.clone(),
-            path,
-            retention.age,
+            Offer {
+                path,
+                retention: retention.age,
+                catalogs: settings.catalogs(),
+            },
             entries.iter().map(|entry| entry.track.id),
         )?;
         let pump = EventPump::new(&*obj, "moqsink-events", move |element, event| {
