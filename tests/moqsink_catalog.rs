@@ -166,3 +166,48 @@ fn the_catalogs_that_are_not_asked_for_are_not_there() {
         assert_eq!(soon("the answer", read).await, None);
     });
 }
+
+/// The properties that applications of moq-gst read.
+#[test]
+fn the_connection_is_told_as_moq_gst_tells_it() {
+    let rig = Rig::new();
+    let pipeline = rig.pipeline(&format!(
+        "{OPUS} ! moqsink name=sink {} quic-idle-timeout=7000",
+        rig.to("a.hang")
+    ));
+    let sink = pipeline.element("sink");
+    assert_eq!(sink.property::<u64>("idle-timeout"), 7_000_000_000);
+    sink.set_property("keep-alive-interval", 2_000_000_000u64);
+    assert_eq!(sink.property::<u64>("quic-keep-alive"), 2_000);
+    let stats = || sink.property::<Option<gst::Structure>>("connection-stats");
+    let sessions = || {
+        let sessions: gst::Structure = sink.property("sessions");
+        let field = |name| sessions.get::<u64>(name).expect("a number");
+        (field("started"), field("ended"))
+    };
+    let status = || {
+        let value = sink.property_value("status");
+        let (_, value) = gst::glib::EnumValue::from_value(&value).expect("an enum");
+        value.nick().to_owned()
+    };
+    assert!(stats().is_none() && !sink.property::<bool>("connected"));
+    assert_eq!((sessions(), status().as_str()), ((0, 0), "disconnected"));
+    let (told, tell) = std::sync::mpsc::channel();
+    for name in ["status", "connected"] {
+        let told = told.clone();
+        sink.connect_notify(Some(name), move |_, spec| {
+            let _ = told.send(spec.name().to_owned());
+        });
+    }
+    pipeline.play();
+    let next = || {
+        tell.recv_timeout(relay_support::LIMIT)
+            .expect("a notification")
+    };
+    assert_eq!((next().as_str(), next().as_str()), ("status", "connected"));
+    assert!(sink.property::<bool>("connected") && stats().is_some());
+    assert_eq!((sessions(), status().as_str()), ((1, 0), "connected"));
+    pipeline.stop();
+    assert_eq!((next().as_str(), next().as_str()), ("status", "connected"));
+    assert_eq!(status(), "disconnected");
+}

@@ -14,6 +14,7 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 use parking_lot::Mutex;
 
 use super::{
+    compat::{self, Compat},
     events::Held,
     pads::Pads,
     publication::{Offer, Publication, TrackId},
@@ -53,6 +54,7 @@ pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 pub struct MoqSink {
     pub(super) settings: Mutex<Settings>,
     status: Arc<ConnectionStatus>,
+    pub(super) compat: Compat,
     pub(super) publication: Arc<Publication>,
     pub(super) pads: Mutex<Pads>,
     /// There from READY→PAUSED to PAUSED→READY.
@@ -75,6 +77,7 @@ impl ObjectImpl for MoqSink {
         let obj = self.obj();
         obj.set_suppressed_flags(gst::ElementFlags::SINK | gst::ElementFlags::SOURCE);
         obj.set_element_flags(gst::ElementFlags::SINK);
+        Compat::follow(&obj);
         // The children of the proxy are the pads, but GstBin tells of each element in it: its word ends here, at the first
         // handler there is.
         for signal in ["child-added", "child-removed"] {
@@ -99,6 +102,9 @@ impl ObjectImpl for MoqSink {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if compat::set(&self.obj(), value, pspec) {
+            return;
+        }
         self.settings.lock().set(&self.obj(), value, pspec);
         if pspec.name() == "auth-token"
             && let Some(connection) = self.publication.connection()
@@ -111,6 +117,10 @@ impl ObjectImpl for MoqSink {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         if pspec.name() == "stats" {
             return self.stats().to_value();
+        }
+        let connection = self.publication.connection();
+        if let Some(value) = compat::get(&self.obj(), connection.as_ref(), pspec) {
+            return value;
         }
         self.status
             .get(pspec)

@@ -25,10 +25,12 @@
 //! | `network` | what the network makes of a track: losses, congestion, QoS |
 //! | `publication` | broadcast, catalog, announcement: what the tracks have in common |
 //! | `catalogs` | the catalog tracks |
+//! | `compat` | properties that moq-gst has |
 //! | `key_unit` | asking the encoder for a key frame |
 //! | `stats` | the `stats` structure |
 
 mod catalogs;
+mod compat;
 mod details;
 mod events;
 mod feed;
@@ -139,6 +141,7 @@ pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         MoqSinkTrackStatus::static_type(),
         MoqSinkContainer::static_type(),
         MoqSinkCatalogs::static_type(),
+        compat::MoqSinkConnectionStatus::static_type(),
     ] {
         type_.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }

@@ -4,7 +4,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use gst::{glib, prelude::*};
 
-use super::{MoqSinkCatalogs, catalogs::Forms, imp::CAT, stats};
+use super::{MoqSinkCatalogs, catalogs::Forms, compat, imp::CAT, stats};
 use crate::{
     elements::connection::{ConnectionSettings, ConnectionStatus},
     net::session::Retention,
@@ -99,6 +99,7 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
     let mut specs = ConnectionSettings::param_specs();
     specs.extend(ConnectionStatus::param_specs());
     specs.extend(own_specs());
+    specs.extend(compat::param_specs());
     specs
 });
 
