@@ -126,6 +126,43 @@ fn another_codec_on_a_pad_costs_that_pad_alone() {
     assert!(error.is_some_and(|error| error.contains("codec")));
 }
 
+/// Frames that are none of their codec's.
+#[test]
+fn what_cannot_be_read_costs_its_pad_alone() {
+    for (caps, says) in [
+        ("video/x-vp8,width=64,height=48,framerate=30/1", "VP8"),
+        ("video/x-vp9,width=64,height=48,framerate=30/1", "VP9"),
+        (
+            "audio/mpeg,mpegversion=1,layer=3,rate=48000,channels=2",
+            "MP3",
+        ),
+        (
+            "audio/mpeg,mpegversion=4,stream-format=adts,rate=48000,channels=2",
+            "AAC",
+        ),
+    ] {
+        let rig = Rig::new();
+        let pipeline = rig.pipeline(&format!(
+            "moqsink name=sink {} {OPUS} ! sink.sink_1 \
+             appsrc name=src format=time is-live=true caps={caps} ! sink.sink_0",
+            rig.to("a.hang")
+        ));
+        let source: gst_app::AppSrc = pipeline.element("src").downcast().expect("appsrc");
+        pipeline.play();
+        let mut buffer = gst::Buffer::from_slice([0u8; 40]);
+        let owned = buffer.get_mut().expect("owned");
+        owned.set_pts(gst::ClockTime::ZERO);
+        source.push_buffer(buffer).expect("pushed");
+        let warning = pipeline.message("a warning", |message| match message {
+            gst::MessageView::Warning(warning) => Some(warning.error().message().to_owned()),
+            _ => None,
+        });
+        assert!(warning.contains(says), "{warning}");
+        let catalog = run(rig.catalog("a.hang"));
+        assert_eq!((catalog.video.len(), catalog.audio.len()), (0, 1), "{caps}");
+    }
+}
+
 #[test]
 fn vague_caps_are_refused_with_what_is_missing() {
     init();

@@ -99,13 +99,14 @@ struct Got {
     payload: Bytes,
 }
 
-/// Everything from the newest group to the end of the track.
-async fn frames(track: &mut track::Subscriber, container: &Container) -> Vec<Got> {
+/// Everything from the newest group to the end of the track: frames, and the objects they came in.
+async fn frames(track: &mut track::Subscriber, container: &Container) -> (Vec<Got>, Vec<Bytes>) {
     let decoder = Decoder::new(container).expect("a container");
-    let mut frames = Vec::new();
+    let (mut frames, mut objects) = (Vec::new(), Vec::new());
     while let Some(mut group) = soon("a group", track.recv_group()).await.expect("no error") {
         let mut index = 0;
         while let Some(object) = soon("a frame", group.read_frame()).await.expect("whole") {
+            objects.push(object.payload.clone());
             for frame in decoder.decode(object.payload).expect("an object") {
                 frames.push(Got {
                     group: group.sequence,
@@ -119,13 +120,37 @@ async fn frames(track: &mut track::Subscriber, container: &Container) -> Vec<Got
             }
         }
     }
-    frames
+    (frames, objects)
+}
+
+/// What GStreamer's demuxer takes out of a CMAF track: name of the caps, and the samples.
+fn demux(init: &Bytes, objects: &[Bytes]) -> (String, Vec<Bytes>) {
+    let pipeline = Pipeline::new("appsrc name=src ! qtdemux ! appsink name=sink sync=false");
+    let src: gst_app::AppSrc = pipeline.element("src").downcast().expect("appsrc");
+    let sink: gst_app::AppSink = pipeline.element("sink").downcast().expect("appsink");
+    pipeline.play();
+    let stream = [std::slice::from_ref(init), objects].concat().concat();
+    src.push_buffer(gst::Buffer::from_slice(stream))
+        .expect("taken");
+    src.end_of_stream().expect("taken");
+    let (mut name, mut samples) = (String::new(), Vec::new());
+    let limit = gst::ClockTime::from_seconds(10);
+    while let Some(sample) = sink.try_pull_sample(limit) {
+        let structure = sample.caps().and_then(|caps| caps.structure(0));
+        name = structure.expect("caps").name().to_string();
+        let map = sample.buffer().expect("a buffer").map_readable();
+        samples.push(Bytes::copy_from_slice(&map.expect("readable")));
+    }
+    assert!(sink.is_eos());
+    (name, samples)
 }
 
 /// A codec, and what is sent of what came: the payload that is published, and what it is made of, in a form that is the same.
 struct Codec {
     encode: String,
     codec: &'static str,
+    /// What a demuxer calls it.
+    caps: &'static str,
     suffix: &'static str,
     same: fn(&Bytes, &Bytes, &Container) -> bool,
 }
@@ -150,8 +175,8 @@ fn carries(codec: &Codec) {
         for (name, rendition) in catalog.renditions() {
             let mut track = subscribe(&broadcast, &name).await;
             reading.push(tokio::spawn(async move {
-                let frames = frames(&mut track, rendition.container()).await;
-                (name, rendition, frames)
+                let (frames, objects) = frames(&mut track, rendition.container()).await;
+                (name, rendition, frames, objects)
             }));
         }
         let mut received = Vec::new();
@@ -163,7 +188,7 @@ fn carries(codec: &Codec) {
     pipeline.eos();
     let probed = probed.lock().expect("whole");
     let mut containers = Vec::new();
-    for (name, rendition, frames) in received {
+    for (name, rendition, frames, objects) in received {
         let container = rendition.container();
         containers.push(match container {
             Container::Legacy => "legacy",
@@ -177,6 +202,11 @@ fn carries(codec: &Codec) {
             rendition.codec()
         );
         assert!(name.ends_with(codec.suffix) || is_cmaf, "{name}");
+        if let Container::Cmaf { init } = container {
+            let (caps, samples) = demux(init, &objects);
+            assert_eq!(caps, codec.caps);
+            assert!(samples.iter().eq(frames.iter().map(|frame| &frame.payload)));
+        }
         assert!(frames.len() >= 5, "{name}: {} frames", frames.len());
         for frame in &frames {
             let sent = probed.get(&frame.pts);
@@ -244,6 +274,7 @@ fn h264_as_byte_stream() {
              video/x-h264,stream-format=byte-stream"
         ),
         codec: "avc3.",
+        caps: "video/x-h264",
         suffix: ".avc3",
         same: |sent, got, container| same_units(sent, BYTE_STREAM, got, container, is_h264_set),
     });
@@ -258,6 +289,7 @@ fn h264_with_b_frames_as_avc() {
              h264parse ! video/x-h264,stream-format=avc"
         ),
         codec: "avc1.",
+        caps: "video/x-h264",
         suffix: ".avc1",
         same: whole,
     });
@@ -271,6 +303,7 @@ fn h264_as_avc3_becomes_byte_stream() {
              video/x-h264,stream-format=avc3"
         ),
         codec: "avc3.",
+        caps: "video/x-h264",
         suffix: ".avc3",
         same: |sent, got, container| same_units(sent, LENGTHS, got, container, is_h264_set),
     });
@@ -283,6 +316,7 @@ fn h265_as_byte_stream() {
     carries(&Codec {
         encode: format!("{PICTURES} ! {X265},stream-format=byte-stream"),
         codec: "hev1.1.6.L",
+        caps: "video/x-h265",
         suffix: ".hev1",
         same: |sent, got, container| same_units(sent, BYTE_STREAM, got, container, is_h265_set),
     });
@@ -293,6 +327,7 @@ fn h265_as_hvc1() {
     carries(&Codec {
         encode: format!("{PICTURES} ! {X265},stream-format=hvc1"),
         codec: "hvc1.1.6.L",
+        caps: "video/x-h265",
         suffix: ".hvc1",
         same: whole,
     });
@@ -303,6 +338,7 @@ fn h265_as_hev1_becomes_byte_stream() {
     carries(&Codec {
         encode: format!("{PICTURES} ! {X265},stream-format=hev1"),
         codec: "hev1.1.6.L",
+        caps: "video/x-h265",
         suffix: ".hev1",
         same: |sent, got, container| same_units(sent, LENGTHS, got, container, is_h265_set),
     });
@@ -313,6 +349,7 @@ fn vp8() {
     carries(&Codec {
         encode: format!("{PICTURES} ! vp8enc deadline=1 cpu-used=8 keyframe-max-dist=10"),
         codec: "vp8",
+        caps: "video/x-vp8",
         suffix: ".vp8",
         same: whole,
     });
@@ -325,6 +362,7 @@ fn vp9() {
             "{PICTURES} ! vp9enc deadline=1 cpu-used=8 lag-in-frames=0 keyframe-max-dist=10"
         ),
         codec: "vp09.00.10.08",
+        caps: "video/x-vp9",
         suffix: ".vp9",
         same: whole,
     });
@@ -338,6 +376,7 @@ fn av1() {
             "{PICTURES} ! av1enc cpu-used=8 usage-profile=realtime lag-in-frames=0 keyframe-max-dist=10"
         ),
         codec: "av01.0.",
+        caps: "video/x-av1",
         suffix: ".av1",
         same: |sent, got, _| {
             let delimiter = av1::delimiter_len(sent);
@@ -351,6 +390,7 @@ fn opus_in_stereo() {
     carries(&Codec {
         encode: format!("{SOUND} ! audio/x-raw,rate=48000,channels=2 ! opusenc"),
         codec: "opus",
+        caps: "audio/x-opus",
         suffix: ".opus",
         same: whole,
     });
@@ -363,6 +403,7 @@ fn opus_in_5_1() {
             "{SOUND} ! audio/x-raw,rate=48000,channels=6,channel-mask=(bitmask)0x3f ! opusenc"
         ),
         codec: "opus",
+        caps: "audio/x-opus",
         suffix: ".opus",
         same: whole,
     });
@@ -373,6 +414,7 @@ fn aac_raw() {
     carries(&Codec {
         encode: format!("{SOUND} ! audio/x-raw,rate=48000,channels=2 ! avenc_aac"),
         codec: "mp4a.40.2",
+        caps: "audio/mpeg",
         suffix: ".aac",
         same: whole,
     });
@@ -386,6 +428,7 @@ fn aac_with_adts() {
             "{SOUND} ! audio/x-raw,rate=44100,channels=2 ! voaacenc ! audio/mpeg,stream-format=adts"
         ),
         codec: "mp4a.40.2",
+        caps: "audio/mpeg",
         suffix: ".aac",
         same: |sent, got, _| {
             let header = aac::Adts::parse(sent).expect("ADTS");
@@ -399,6 +442,7 @@ fn mp3() {
     carries(&Codec {
         encode: format!("{SOUND} ! audio/x-raw,rate=44100,channels=2 ! lamemp3enc"),
         codec: "mp3",
+        caps: "audio/mpeg",
         suffix: ".mp3",
         same: whole,
     });
@@ -412,6 +456,7 @@ fn flac() {
             "{SOUND} ! audio/x-raw,rate=44100,channels=2 ! flacenc blocksize=1024 streamable-subset=false"
         ),
         codec: "flac",
+        caps: "audio/x-flac",
         suffix: ".flac",
         same: whole,
     });

@@ -11,7 +11,7 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 use parking_lot::Mutex;
 
 use crate::{
-    elements::connection::{MoqConnectionState, transport_stats},
+    elements::connection::{ConnectionSettings, MoqConnectionState, transport_stats},
     net::session::{Connection, State},
 };
 
@@ -75,10 +75,14 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
             .read_only()
             .build()
     };
+    let ours = ConnectionSettings::param_specs();
     let time = |name: &str, nick: &str, blurb: &str| {
+        let ours = ours.iter().find(|spec| Some(spec.name()) == in_ns(name));
+        let default = ours.and_then(|spec| spec.default_value().get::<u64>().ok());
         glib::ParamSpecUInt64::builder(name)
             .nick(nick)
             .blurb(blurb)
+            .default_value(default.unwrap_or(0) / NS_PER_MS)
             .mutable_ready()
             .build()
     };

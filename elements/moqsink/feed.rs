@@ -202,3 +202,6 @@ impl Coded {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;
