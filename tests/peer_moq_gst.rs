@@ -173,20 +173,25 @@ fn inspect(element: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Names at the left of lines `  name   : text` of one section.
+/// Names at the left of lines `  name   : text` of one section. Flags, defaults and values stand farther to the right than names.
 fn properties(inspected: &str, section: &str) -> Vec<String> {
     let after = inspected
         .split_once(section)
         .unwrap_or_else(|| panic!("no section {section}"))
         .1;
-    let lines = after.lines().skip(1).take_while(|line| !line.is_empty());
-    let name = |line: &str| {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let lines: Vec<&str> = after
+        .lines()
+        .skip(1)
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let names_at = lines.first().map_or(0, |line| indent(line));
+    let section = lines.iter().take_while(|line| indent(line) >= names_at);
+    let name = |line: &&str| {
         let (name, _) = line.split_once(": ")?;
-        let name = name.trim();
-        (!name.is_empty() && !name.contains(|c: char| !c.is_ascii_lowercase() && c != '-'))
-            .then(|| name.to_owned())
+        (indent(line) == names_at).then(|| name.trim().to_owned())
     };
-    let names: Vec<_> = lines.filter_map(name).collect();
+    let names: Vec<_> = section.filter_map(name).collect();
     assert!(names.len() > 3, "{names:?}");
     names
 }

@@ -14,9 +14,10 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 use parking_lot::Mutex;
 
 use super::{
+    compat::{self, Compat},
     events::Held,
     pads::Pads,
-    publication::{Publication, TrackId},
+    publication::{Offer, Publication, TrackId},
     settings::{PROPERTIES, Settings, empty_stats},
     stats,
     track::Event,
@@ -53,6 +54,7 @@ pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 pub struct MoqSink {
     pub(super) settings: Mutex<Settings>,
     status: Arc<ConnectionStatus>,
+    pub(super) compat: Compat,
     pub(super) publication: Arc<Publication>,
     pub(super) pads: Mutex<Pads>,
     /// There from READY→PAUSED to PAUSED→READY.
@@ -75,6 +77,7 @@ impl ObjectImpl for MoqSink {
         let obj = self.obj();
         obj.set_suppressed_flags(gst::ElementFlags::SINK | gst::ElementFlags::SOURCE);
         obj.set_element_flags(gst::ElementFlags::SINK);
+        Compat::follow(&obj);
         // The children of the proxy are the pads, but GstBin tells of each element in it: its word ends here, at the first
         // handler there is.
         for signal in ["child-added", "child-removed"] {
@@ -99,6 +102,9 @@ impl ObjectImpl for MoqSink {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if compat::set(&self.obj(), value, pspec) {
+            return;
+        }
         self.settings.lock().set(&self.obj(), value, pspec);
         if pspec.name() == "auth-token"
             && let Some(connection) = self.publication.connection()
@@ -111,6 +117,10 @@ impl ObjectImpl for MoqSink {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         if pspec.name() == "stats" {
             return self.stats().to_value();
+        }
+        let connection = self.publication.connection();
+        if let Some(value) = compat::get(&self.obj(), connection.as_ref(), pspec) {
+            return value;
         }
         self.status
             .get(pspec)
@@ -126,7 +136,7 @@ impl ElementImpl for MoqSink {
             gst::subclass::ElementMetadata::new(
                 "Media over QUIC publisher",
                 "Sink/Network/MoQ",
-                "Publishes H.264 and Opus as a MoQ broadcast, one track for each pad, over WebTransport or raw QUIC",
+                "Publishes encoded video and audio as a MoQ broadcast, one track for each pad, over WebTransport or raw QUIC",
                 env!("CARGO_PKG_AUTHORS"),
             )
         });
@@ -233,6 +243,12 @@ impl MoqSink {
         let settings = self.settings.lock().clone();
         settings.connection.config()?;
         broadcast(&settings)?;
+        if settings.catalogs.is_empty() {
+            return Err(Error::new(
+                Cause::Settings,
+                "Nobody could play a broadcast without catalog: set catalog to hang, msf or both",
+            ));
+        }
         Ok(())
     }
 
@@ -247,8 +263,11 @@ impl MoqSink {
         let entries = self.entries();
         self.publication.start(
             connection.clone(),
-            path,
-            retention.age,
+            Offer {
+                path,
+                retention: retention.age,
+                catalogs: settings.catalogs(),
+            },
             entries.iter().map(|entry| entry.track.id),
         )?;
         let pump = EventPump::new(&*obj, "moqsink-events", move |element, event| {

@@ -19,13 +19,21 @@
 //! | `pad` | the request pad and its properties |
 //! | `track_sink` | the private sink: pacing, caps, segments, buffers |
 //! | `track` | access units → groups of one track |
-//! | `frame` | access units → frames as they are written |
+//! | `feed` | the stream of a track, and the frames that are made of it |
+//! | `frame` | access units of each codec: what they are and how they are written |
+//! | `details` | what tags add to the catalog entry of a track |
 //! | `network` | what the network makes of a track: losses, congestion, QoS |
 //! | `publication` | broadcast, catalog, announcement: what the tracks have in common |
+//! | `catalogs` | the catalog tracks |
+//! | `compat` | properties that moq-gst has |
 //! | `key_unit` | asking the encoder for a key frame |
 //! | `stats` | the `stats` structure |
 
+mod catalogs;
+mod compat;
+mod details;
 mod events;
+mod feed;
 mod frame;
 mod imp;
 mod key_unit;
@@ -41,6 +49,8 @@ mod track;
 mod track_sink;
 
 use gst::{glib, prelude::*};
+
+use crate::elements::caps::Packaging;
 
 glib::wrapper! {
     pub struct MoqSink(ObjectSubclass<imp::MoqSink>)
@@ -79,9 +89,62 @@ pub enum MoqSinkTrackStatus {
     Failed,
 }
 
+/// How frames are laid out in objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstMoqSinkMediaContainer")]
+#[repr(i32)]
+pub enum MoqSinkContainer {
+    #[default]
+    #[enum_value(
+        name = "A timestamp and the frame, as all hang players read it",
+        nick = "legacy"
+    )]
+    Legacy,
+    #[enum_value(name = "Low Overhead Container, for IETF players", nick = "loc")]
+    Loc,
+    #[enum_value(name = "Fragmented MP4, for Media Source players", nick = "cmaf")]
+    Cmaf,
+}
+
+impl From<MoqSinkContainer> for Packaging {
+    fn from(container: MoqSinkContainer) -> Self {
+        match container {
+            MoqSinkContainer::Legacy => Self::Legacy,
+            MoqSinkContainer::Loc => Self::Loc,
+            MoqSinkContainer::Cmaf => Self::Cmaf,
+        }
+    }
+}
+
+impl From<Packaging> for MoqSinkContainer {
+    fn from(packaging: Packaging) -> Self {
+        match packaging {
+            Packaging::Legacy => Self::Legacy,
+            Packaging::Loc => Self::Loc,
+            Packaging::Cmaf => Self::Cmaf,
+        }
+    }
+}
+
+/// Wire forms of the catalog.
+#[glib::flags(name = "GstMoqSinkCatalogs")]
+pub enum MoqSinkCatalogs {
+    #[flags_value(name = "hang: catalog.json and catalog.json.z", nick = "hang")]
+    HANG = 0b1,
+    #[flags_value(name = "MSF: catalog", nick = "msf")]
+    MSF = 0b10,
+}
+
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     MoqSinkPad::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
-    MoqSinkTrackStatus::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    for type_ in [
+        MoqSinkTrackStatus::static_type(),
+        MoqSinkContainer::static_type(),
+        MoqSinkCatalogs::static_type(),
+        compat::MoqSinkConnectionStatus::static_type(),
+    ] {
+        type_.mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    }
     gst::Element::register(
         Some(plugin),
         "moqsink",

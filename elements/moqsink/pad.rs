@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use gst::{glib, prelude::*, subclass::prelude::*};
 
 use super::{
-    MoqSinkTrackStatus,
+    MoqSinkContainer, MoqSinkTrackStatus,
     imp::CAT,
     track::{Track, default_priority},
 };
@@ -68,6 +68,22 @@ impl ObjectImpl for MoqSinkPad {
                     .default_value(DEFAULT_AUDIO_DURATION.unsigned_abs())
                     .mutable_playing()
                     .build(),
+                glib::ParamSpecEnum::builder_with_default("container", MoqSinkContainer::default())
+                    .nick("Container")
+                    .blurb(
+                        "How frames are laid out in objects. Used when caps arrive, so changeable until then in any state",
+                    )
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecBoolean::builder("encoder")
+                    .nick("Encoder")
+                    .blurb(
+                        "A local encoder feeds the pad: how late its first frames come behind their running time is part of \
+                         the jitter in the catalog. Leave it off for files and for what comes over a network. Changeable in \
+                         any state",
+                    )
+                    .mutable_playing()
+                    .build(),
                 glib::ParamSpecBoolean::builder("demand")
                     .nick("Demand")
                     .blurb("Somebody subscribes to the track; notified on change")
@@ -100,6 +116,13 @@ impl ObjectImpl for MoqSinkPad {
                 pspec.name()
             );
         }
+        if pspec.name() == "container" && track.has_stream() {
+            gst::warning!(
+                CAT,
+                imp = self,
+                "The stream is known; container is used with the next caps"
+            );
+        }
         let mut settings = track.settings.lock();
         match pspec.name() {
             "track" => {
@@ -116,6 +139,11 @@ impl ObjectImpl for MoqSinkPad {
                 let duration = value.get::<u64>().expect("type checked upstream");
                 settings.group_duration = i64::try_from(duration).unwrap_or(i64::MAX);
             }
+            "container" => {
+                let container: MoqSinkContainer = value.get().expect("type checked upstream");
+                settings.packaging = container.into();
+            }
+            "encoder" => settings.encoder = value.get().expect("type checked upstream"),
             name => unreachable!("no property {name}"),
         }
     }
@@ -133,6 +161,8 @@ impl ObjectImpl for MoqSinkPad {
                 u32::from(settings.priority.unwrap_or_else(default)).to_value()
             }
             "group-duration" => settings.group_duration.unsigned_abs().to_value(),
+            "container" => MoqSinkContainer::from(settings.packaging).to_value(),
+            "encoder" => settings.encoder.to_value(),
             "demand" => info.demand.to_value(),
             "track-status" => info.status.to_value(),
             "track-error" => info.error.to_value(),

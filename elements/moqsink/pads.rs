@@ -94,6 +94,8 @@ impl MoqSink {
             .name(name.as_str())
             .build();
         pad.imp().set_up(track.clone(), kind);
+        // So that vague caps get as far as the sink, which says what they lack.
+        pad.set_pad_flags(gst::PadFlags::ACCEPT_INTERSECT);
         let entry = Entry { pad, sink, track };
         if let Err(err) = self.insert(&entry) {
             self.discard(&entry);

@@ -14,11 +14,12 @@ use std::{
 
 use parking_lot::Mutex;
 
+use super::catalogs::{Catalogs, Forms};
 use crate::{
-    media::catalog::{Catalog, Clock, Rendition, hang},
+    media::catalog::{Catalog, Clock, Rendition},
     net::{
         error::{Cause, Error, Result},
-        publish::{self, Broadcast, CATALOG_PRIORITY, Demand, TrackOptions, TrackWriter},
+        publish::{self, Broadcast, Demand, TrackOptions, TrackWriter},
         session::Connection,
     },
     policy::generation::{Anchor, Generations, Mapped, Position},
@@ -27,9 +28,6 @@ use crate::{
 
 /// How long the announcement waits, from the first stream that is known on, for those that are not.
 const WHOLE: Duration = Duration::from_secs(2);
-
-/// How long the newest catalog but one is kept.
-const CATALOG_AGE: Duration = Duration::from_secs(5);
 
 /// How long the end of a track may take to be told: some versions do not tell it at all.
 const END: Duration = Duration::from_millis(150);
@@ -54,13 +52,20 @@ enum Life {
     Running(Box<Running>),
 }
 
+/// What is published.
+pub(super) struct Offer {
+    /// The name of the broadcast.
+    pub path: String,
+    pub retention: Duration,
+    pub catalogs: Forms,
+}
+
 struct Running {
     connection: Connection,
-    path: String,
-    retention: Duration,
+    offer: Offer,
     broadcast: Broadcast,
-    catalog: TrackWriter,
-    /// What the catalog track says; none before the announcement.
+    catalogs: Catalogs,
+    /// What the catalog tracks say; none before the announcement.
     written: Option<Catalog>,
     tracks: BTreeMap<TrackId, Entry>,
     names: u64,
@@ -87,18 +92,16 @@ impl Publication {
     pub fn start(
         &self,
         connection: Connection,
-        path: String,
-        retention: Duration,
+        offer: Offer,
         tracks: impl IntoIterator<Item = TrackId>,
     ) -> Result<()> {
-        let (broadcast, catalog) = create(&connection, &path)?;
+        let (broadcast, catalogs) = create(&connection, &offer)?;
         *self.generations.lock() = Generations::default();
         *self.life.lock() = Life::Running(Box::new(Running {
             connection,
-            path,
-            retention,
+            offer,
             broadcast,
-            catalog,
+            catalogs,
             written: None,
             tracks: tracks
                 .into_iter()
@@ -118,7 +121,7 @@ impl Publication {
             Life::Running(running) => Some(Remains {
                 connection: running.connection,
                 broadcast: running.broadcast,
-                catalog: running.catalog,
+                catalogs: running.catalogs,
                 ended: running
                     .tracks
                     .into_values()
@@ -180,7 +183,7 @@ impl Publication {
         let name = running.name(id, name, suffix);
         let options = TrackOptions {
             priority,
-            max_age: running.retention,
+            max_age: running.offer.retention,
         };
         let writer = running.broadcast.track(&name, options)?;
         let entry = running.tracks.entry(id).or_default();
@@ -303,9 +306,9 @@ impl Running {
     /// Leaves a broadcast whose tracks have all ended for a new one of the same name.
     fn renew(&mut self) -> Result<()> {
         self.broadcast.close();
-        let (broadcast, catalog) = create(&self.connection, &self.path)?;
+        let (broadcast, catalogs) = create(&self.connection, &self.offer)?;
         self.broadcast = broadcast;
-        self.catalog = catalog;
+        self.catalogs = catalogs;
         self.written = None;
         self.waiting = None;
         self.used.clear();
@@ -373,12 +376,7 @@ impl Running {
             return;
         }
         // Fails only when the broadcast is over.
-        if self
-            .catalog
-            .write_snapshot(0, hang::write(&catalog))
-            .is_ok()
-            && self.written.replace(catalog).is_none()
-        {
+        if self.catalogs.write(&catalog).is_ok() && self.written.replace(catalog).is_none() {
             let _ = self.broadcast.announce();
         }
     }
@@ -403,16 +401,10 @@ impl Running {
     }
 }
 
-fn create(connection: &Connection, path: &str) -> Result<(Broadcast, TrackWriter)> {
-    let broadcast = Broadcast::create(connection, path)?;
-    let catalog = broadcast.track(
-        hang::TRACK,
-        TrackOptions {
-            priority: CATALOG_PRIORITY,
-            max_age: CATALOG_AGE,
-        },
-    )?;
-    Ok((broadcast, catalog))
+fn create(connection: &Connection, offer: &Offer) -> Result<(Broadcast, Catalogs)> {
+    let broadcast = Broadcast::create(connection, &offer.path)?;
+    let catalogs = Catalogs::create(&broadcast, offer.catalogs)?;
+    Ok((broadcast, catalogs))
 }
 
 /// Ends the track of a pad once its last group is on its way, within `limit`; then calls `done` on a worker of the runtime, with
@@ -442,7 +434,7 @@ pub(super) fn end_track(
 pub(super) struct Remains {
     connection: Connection,
     broadcast: Broadcast,
-    catalog: TrackWriter,
+    catalogs: Catalogs,
     ended: Vec<TrackWriter>,
 }
 
@@ -470,7 +462,7 @@ impl Remains {
             // Fails by its limit, or for the same reason.
             let _ = self.connection.close(close).await;
             // Whoever still reads needs the tracks until here.
-            drop((writers, self.ended, self.catalog, self.broadcast));
+            drop((writers, self.ended, self.catalogs, self.broadcast));
             let _ = done.send(drained);
         });
         // The limit ends it; the rest goes on by itself.
@@ -508,8 +500,16 @@ mod tests {
             let url = "https://127.0.0.1:9/".parse().expect("a URL");
             let config = ConnectConfig::new(vec![url]);
             let connection = Connection::open(config, Role::Publisher, Retention::default());
+            let offer = Offer {
+                path: "a".into(),
+                retention: WHOLE,
+                catalogs: Forms {
+                    hang: true,
+                    msf: true,
+                },
+            };
             publication
-                .start(connection, "a".into(), WHOLE, [0, 1])
+                .start(connection, offer, [0, 1])
                 .expect("started");
             let writer = publication.open(0, None, ".opus", 80).expect("a track");
             publication.known(0, Rendition::Audio(AudioRendition::default()), false);

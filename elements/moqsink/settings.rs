@@ -4,7 +4,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use gst::{glib, prelude::*};
 
-use super::{imp::CAT, stats};
+use super::{MoqSinkCatalogs, catalogs::Forms, compat, imp::CAT, stats};
 use crate::{
     elements::connection::{ConnectionSettings, ConnectionStatus},
     net::session::Retention,
@@ -17,6 +17,7 @@ const DEFAULT_DRAIN_TIMEOUT: u64 = 1_000_000_000;
 #[derive(Clone)]
 pub(super) struct Settings {
     pub connection: ConnectionSettings,
+    pub catalogs: MoqSinkCatalogs,
     pub sync: bool,
     /// ns
     pub retention: u64,
@@ -29,6 +30,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             connection: ConnectionSettings::default(),
+            catalogs: MoqSinkCatalogs::all(),
             sync: true,
             retention: DEFAULT_RETENTION,
             retention_bytes: DEFAULT_RETENTION_BYTES,
@@ -42,6 +44,13 @@ impl Settings {
         Retention {
             age: Duration::from_nanos(self.retention),
             bytes: self.retention_bytes,
+        }
+    }
+
+    pub fn catalogs(&self) -> Forms {
+        Forms {
+            hang: self.catalogs.contains(MoqSinkCatalogs::HANG),
+            msf: self.catalogs.contains(MoqSinkCatalogs::MSF),
         }
     }
 
@@ -62,6 +71,7 @@ impl Settings {
         }
         let expect = "type checked upstream";
         match pspec.name() {
+            "catalog" => self.catalogs = value.get().expect(expect),
             "sync" => self.sync = value.get().expect(expect),
             "retention" => self.retention = value.get().expect(expect),
             "retention-bytes" => self.retention_bytes = value.get().expect(expect),
@@ -72,6 +82,7 @@ impl Settings {
 
     pub fn get(&self, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
+            "catalog" => self.catalogs.to_value(),
             "sync" => self.sync.to_value(),
             "retention" => self.retention.to_value(),
             "retention-bytes" => self.retention_bytes.to_value(),
@@ -88,11 +99,21 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
     let mut specs = ConnectionSettings::param_specs();
     specs.extend(ConnectionStatus::param_specs());
     specs.extend(own_specs());
+    specs.extend(compat::param_specs());
     specs
 });
 
 fn own_specs() -> Vec<glib::ParamSpec> {
     vec![
+        glib::ParamSpecFlags::builder::<MoqSinkCatalogs>("catalog")
+            .nick("Catalogs")
+            .blurb(
+                "Which catalogs the broadcast has: hang for the tracks catalog.json and catalog.json.z, msf for the track \
+                 catalog. Changeable in NULL and READY",
+            )
+            .default_value(MoqSinkCatalogs::all())
+            .mutable_ready()
+            .build(),
         glib::ParamSpecBoolean::builder("sync")
             .nick("Sync")
             .blurb(

@@ -15,22 +15,26 @@ use parking_lot::Mutex;
 
 use super::{
     MoqSinkTrackStatus as Status,
-    frame::{Frame, Problem, Unit, frame},
+    details::Details,
+    feed::{Coded, Feed, Frame, Phase},
+    frame::{Problem, Unit},
     key_unit::Limiter,
     network::{Network, Overflow},
     publication::{Publication, TrackId, end_track},
     stats::{Counters, Drop as Lost},
 };
 use crate::{
-    elements::{caps::Stream, connection::EventSender},
-    media::{catalog::Rendition, codec::Kind},
+    elements::{
+        caps::{Packaging, Stream, suffix},
+        connection::EventSender,
+    },
+    media::codec::Kind,
     net::{
         error::{Cause, Error},
         publish::{TrackWriter, WriteError},
     },
     policy::{
         backlog::{Amount, Notice, Pending},
-        generation::Position,
         group::{self, Action, DEFAULT_AUDIO_DURATION, Grouping, Limits, Reason},
     },
     runtime,
@@ -43,6 +47,9 @@ pub(super) struct Settings {
     pub priority: Option<u8>,
     /// ns
     pub group_duration: i64,
+    pub packaging: Packaging,
+    /// A local encoder feeds the pad: see [`Details::measure`].
+    pub encoder: bool,
 }
 
 impl Default for Settings {
@@ -51,6 +58,8 @@ impl Default for Settings {
             name: None,
             priority: None,
             group_duration: DEFAULT_AUDIO_DURATION,
+            packaging: Packaging::default(),
+            encoder: false,
         }
     }
 }
@@ -103,21 +112,6 @@ pub(super) struct Track {
     created: Instant,
 }
 
-#[derive(Default)]
-struct Feed {
-    phase: Phase,
-    stream: Option<Stream>,
-    writer: Option<TrackWriter>,
-    /// There as long as `stream`.
-    grouping: Option<Grouping>,
-    published: Option<Rendition>,
-    position: Position,
-    /// A segment began.
-    restart: bool,
-    /// See [`Written::due`].
-    due: Option<i64>,
-}
-
 /// What the streaming thread has to know after a write.
 #[derive(Debug, Default)]
 pub(super) struct Written {
@@ -125,16 +119,6 @@ pub(super) struct Written {
     pub overflow: Option<Overflow>,
     /// The stream went back in time: nothing more of it before this running time, ns.
     pub due: Option<i64>,
-}
-
-/// Where the data of a track stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Phase {
-    #[default]
-    Running,
-    /// End of stream.
-    Ended,
-    Failed,
 }
 
 impl Track {
@@ -161,10 +145,8 @@ impl Track {
         *self.limits.lock() = limits;
         self.counters.reset();
         let mut feed = self.feed.lock();
-        *feed = Feed {
-            // Caps that came before the pad's element started are sticky and come again.
-            ..Feed::default()
-        };
+        // Caps and tags that came before the pad's element started are sticky and come again.
+        *feed = Feed::default();
         drop(feed);
         self.set_status(Status::Pending, None);
     }
@@ -183,23 +165,21 @@ impl Track {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// The stream is another one from the next frame on.
-    ///
-    /// # Errors
-    /// A codec of another kind than the track was begun with.
-    pub fn set_stream(&self, stream: Stream) -> Result<(), Error> {
+    /// The stream is another one from the next frame on. One of another codec than the track was begun with ends it: it costs
+    /// this track alone.
+    pub fn set_stream(&self, stream: Stream) {
         let mut feed = self.feed.lock();
-        if let Some(current) = &feed.stream
-            && feed.writer.is_some()
-            && !current.can_become(&stream)
-        {
-            return Err(Error::new(
+        let current = feed.coded.as_ref().map(|coded| &coded.stated);
+        if current == Some(&stream) && feed.phase != Phase::Failed {
+            return;
+        }
+        if feed.writer.is_some() && current.is_some_and(|current| !current.can_become(&stream)) {
+            drop(feed);
+            self.fail(&Error::new(
                 Cause::Codec,
                 "A track cannot change its codec; release the pad and request another one",
             ));
-        }
-        if feed.stream.as_ref() == Some(&stream) {
-            return Ok(());
+            return;
         }
         let kind = stream.kind();
         feed.end_group();
@@ -207,15 +187,43 @@ impl Track {
             feed.phase = Phase::Running;
         }
         let limits = *self.limits.lock();
-        feed.grouping = Some(match kind {
+        let settings = self.settings.lock().clone();
+        let grouping = match kind {
             Kind::Video => Grouping::video(limits),
-            Kind::Audio => Grouping::audio(self.settings.lock().group_duration, limits),
-        });
-        feed.stream = Some(stream);
+            Kind::Audio => Grouping::audio(settings.group_duration, limits),
+        };
+        feed.coded = Some(Coded::new(stream, settings.packaging, grouping));
         drop(feed);
         self.info.lock().kind = Some(kind);
         self.set_status(Status::Waiting, None);
-        Ok(())
+    }
+
+    /// Whether caps have been set.
+    pub fn has_stream(&self) -> bool {
+        self.feed.lock().coded.is_some()
+    }
+
+    /// Whether it has begun and is neither over nor failed.
+    pub fn is_open(&self) -> bool {
+        self.feed.lock().writer.is_some()
+    }
+
+    /// Changes what the catalog says beside the stream. It is written again only when players have to act.
+    pub fn describe(&self, change: impl FnOnce(&mut Details)) {
+        let mut feed = self.feed.lock();
+        change(&mut feed.details);
+        self.tell_details(&mut feed);
+    }
+
+    fn tell_details(&self, feed: &mut Feed) {
+        if feed.writer.is_none() || feed.published.is_none() {
+            return;
+        }
+        let rendition = feed.rendition();
+        if let Some(rendition) = rendition.filter(|it| feed.published.as_ref() != Some(it)) {
+            feed.published = Some(rendition.clone());
+            self.publication.known(self.id, rendition, false);
+        }
     }
 
     /// A segment began: running time may go back with the next frame.
@@ -353,13 +361,27 @@ impl Track {
             feed.end_group();
         }
         let us = u64::try_from(mapped.time / 1000).unwrap_or(0);
-        let frame = frame(feed.stream.as_mut(), us, unit)?;
-        let Some(grouping) = &mut feed.grouping else {
+        let settings = self.settings.lock().clone();
+        if settings.encoder
+            && let Some(now) = unit.now
+        {
+            feed.details.measure(now - unit.running);
+            self.tell_details(feed);
+        }
+        let Some(coded) = &mut feed.coded else {
             return Err(Problem::Lost(Lost::NoKeyFrame));
         };
-        grouping.set_duration(self.settings.lock().group_duration);
-        let verdict = grouping.next(group::Unit {
+        let frame = coded.frame(&mapped, unit)?;
+        if frame.changed {
+            feed.end_group();
+        }
+        let Some(coded) = &mut feed.coded else {
+            return Err(Problem::Lost(Lost::NoKeyFrame));
+        };
+        coded.grouping.set_duration(settings.group_duration);
+        let verdict = coded.grouping.next(group::Unit {
             key: frame.key,
+            leading: frame.leading,
             bytes: frame.object.len() as u64,
             pts: mapped.time,
         });
@@ -430,22 +452,19 @@ impl Track {
 
     /// Starts a group; opens the track and tells the catalog first when that is due.
     fn open(self: &Arc<Self>, feed: &mut Feed) -> Result<(), Problem> {
-        let stream = feed
-            .stream
-            .as_ref()
-            .ok_or(Problem::Lost(Lost::NoKeyFrame))?;
-        let rendition = match stream {
-            Stream::H264(h264) => h264.rendition().map(Rendition::Video),
-            Stream::Opus(opus) => Some(Rendition::Audio(opus.clone())),
-        };
-        let rendition = rendition.ok_or(Problem::Lost(Lost::NoKeyFrame))?;
+        let rendition = feed.rendition().ok_or(Problem::Lost(Lost::NoKeyFrame))?;
         let mut opened = false;
         if feed.writer.is_none() {
             let settings = self.settings.lock().clone();
-            let priority = settings.priority.unwrap_or(default_priority(stream.kind()));
+            let priority = settings.priority.unwrap_or(rendition.default_priority());
             let writer = self
                 .publication
-                .open(self.id, settings.name.as_deref(), stream.suffix(), priority)
+                .open(
+                    self.id,
+                    settings.name.as_deref(),
+                    &suffix(&rendition),
+                    priority,
+                )
                 .map_err(Problem::Fatal)?;
             self.follow_demand(&writer);
             self.network.follow(writer.delivery());
@@ -483,7 +502,8 @@ impl Track {
         });
     }
 
-    fn fail(&self, error: &Error) {
+    /// Ends the track for this reason; the others go on.
+    pub fn fail(&self, error: &Error) {
         let writer = {
             let mut feed = self.feed.lock();
             feed.phase = Phase::Failed;
@@ -515,18 +535,6 @@ impl Track {
         if let Some(events) = &*self.events.lock() {
             // A pump that is hundreds of events behind has its user's attention already.
             let _ = events.try_send(event);
-        }
-    }
-}
-
-impl Feed {
-    /// What comes next starts a group.
-    fn end_group(&mut self) {
-        if let Some(writer) = &mut self.writer {
-            writer.finish_group();
-        }
-        if let Some(grouping) = &mut self.grouping {
-            grouping.reset();
         }
     }
 }

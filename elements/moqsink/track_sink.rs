@@ -8,7 +8,9 @@ use std::sync::{
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::{prelude::*, subclass::prelude::*};
 
-use super::{frame::Unit, imp::CAT, key_unit, network, stats::Drop as Lost, track::Track};
+use super::{
+    details::Details, frame::Unit, imp::CAT, key_unit, network, stats::Drop as Lost, track::Track,
+};
 use crate::{
     elements::{
         caps::{self, Stream},
@@ -105,14 +107,7 @@ impl MoqTrackSink {
     /// Presentation time as running time in ns, negative before the segment.
     fn running_time(&self, buffer: &gst::BufferRef) -> Option<i64> {
         let running = match buffer.pts() {
-            Some(pts) => {
-                let segment = self.obj().segment();
-                let segment = segment.downcast_ref::<gst::ClockTime>()?;
-                match segment.to_running_time_full(pts)? {
-                    gst::Signed::Positive(time) => i64::try_from(time.nseconds()).ok()?,
-                    gst::Signed::Negative(time) => -i64::try_from(time.nseconds()).ok()?,
-                }
-            }
+            Some(pts) => self.in_running_time(Some(pts))?,
             None => {
                 let next = self.next.load(Ordering::Relaxed);
                 (next != UNKNOWN).then_some(i64::try_from(next).ok()?)?
@@ -128,6 +123,16 @@ impl MoqTrackSink {
             .unwrap_or(UNKNOWN);
         self.next.store(next, Ordering::Relaxed);
         Some(running)
+    }
+
+    /// In ns, negative before the segment.
+    fn in_running_time(&self, time: Option<gst::ClockTime>) -> Option<i64> {
+        let segment = self.obj().segment();
+        let segment = segment.downcast_ref::<gst::ClockTime>()?;
+        match segment.to_running_time_full(time?)? {
+            gst::Signed::Positive(time) => i64::try_from(time.nseconds()).ok(),
+            gst::Signed::Negative(time) => Some(-i64::try_from(time.nseconds()).ok()?),
+        }
     }
 
     /// Whether nothing from here on is shown: it lies behind the end of the segment in decoding order too. What is shown
@@ -203,6 +208,10 @@ impl MoqTrackSink {
         let parts: Vec<&[u8]> = maps.iter().map(|map| map.as_slice()).collect();
         let unit = Unit {
             running,
+            dts: self.in_running_time(buffer.dts()),
+            duration: buffer
+                .duration()
+                .and_then(|duration| i64::try_from(duration.nseconds()).ok()),
             now: self.now(),
             delta: flags.contains(gst::BufferFlags::DELTA_UNIT),
             discont: flags.contains(gst::BufferFlags::DISCONT),
@@ -285,15 +294,32 @@ impl BaseSinkImpl for MoqTrackSink {
         })
     }
 
+    fn query(&self, query: &mut gst::QueryRef) -> bool {
+        // Caps that are too vague are taken here and refused with their reason by `set_caps`; upstream could only say that it
+        // is not negotiated.
+        if let gst::QueryViewMut::AcceptCaps(accept) = query.view_mut() {
+            let template = caps::template(self.kind.get().copied().flatten());
+            let accepted = accept.caps().can_intersect(&template);
+            accept.set_result(accepted);
+            return true;
+        }
+        BaseSinkImplExt::parent_query(self, query)
+    }
+
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
         let track = self.track.get().expect("set up before it has a state");
-        let set = Stream::from_caps(caps)
-            .map_err(|err| Error::new(Cause::Codec, err.to_string()))
-            .and_then(|stream| track.set_stream(stream));
-        set.map_err(|error| {
-            self.fail(&error);
-            gst::loggable_error!(CAT, "{error}")
-        })
+        match Stream::from_caps(caps) {
+            Ok(stream) => track.set_stream(stream),
+            Err(err) => {
+                let error = Error::new(Cause::Codec, err.to_string());
+                if !track.is_open() {
+                    self.fail(&error);
+                    return Err(gst::loggable_error!(CAT, "{error}"));
+                }
+                track.fail(&error);
+            }
+        }
+        Ok(())
     }
 
     fn event(&self, event: gst::Event) -> bool {
@@ -312,6 +338,8 @@ impl BaseSinkImpl for MoqTrackSink {
                 track.segment();
                 self.choose_pacing();
             }
+            gst::EventView::StreamStart(_) => track.describe(Details::forget_tags),
+            gst::EventView::Tag(tag) => track.describe(|details| details.take_tags(tag.tag())),
             gst::EventView::FlushStop(_) => track.flush(),
             gst::EventView::Eos(_) => {
                 let drain = std::time::Duration::from_nanos(self.drain.load(Ordering::Relaxed));

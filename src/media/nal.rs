@@ -191,6 +191,23 @@ pub(super) fn prepend<'a>(
     parts
 }
 
+/// A length-prefixed access unit as byte-stream, with `sets` put in front as [`prepend`] does. Copies nothing.
+pub(super) fn byte_stream<'a>(
+    au: &'a [u8],
+    format: NalFormat,
+    is_delimiter: Test,
+    sets: impl Iterator<Item = &'a [u8]>,
+) -> Parts<'a> {
+    let mut units = nals(au, format).peekable();
+    let delimiter = units.next_if(|nal| is_delimiter(nal[0]));
+    let mut parts = Parts::default();
+    for nal in delimiter.into_iter().chain(sets).chain(units) {
+        parts.push(START_CODE);
+        parts.push(nal);
+    }
+    parts
+}
+
 /// A byte-stream access unit on its way to four-byte lengths, as CMAF wants it. Copies nothing but makes the lengths.
 #[derive(Debug, Clone)]
 pub struct LengthPrefixed<'a> {

@@ -52,6 +52,9 @@ pub enum Key {
 #[derive(Debug, Clone, Copy)]
 pub struct Unit {
     pub key: Key,
+    /// Whether it refers to what was before its key frame, where the stream says (RASL pictures of H.265). `None`: told by its
+    /// presentation time.
+    pub leading: Option<bool>,
     /// Its size as written.
     pub bytes: u64,
     pub pts: Nanos,
@@ -219,11 +222,14 @@ impl Grouping {
     }
 
     fn go_on(&mut self, mut open: Open, unit: Unit) -> Verdict {
-        match open.leading_before {
-            Some(key) if unit.pts < key => return Verdict::of(Action::Drop(Reason::Leading)),
-            // Leading pictures come right behind their key frame.
-            Some(_) => open.leading_before = None,
-            None => {}
+        if let Some(key) = open.leading_before {
+            if unit.leading.unwrap_or(unit.pts < key) {
+                return Verdict::of(Action::Drop(Reason::Leading));
+            }
+            // Leading pictures come right behind their key frame, those that can be decoded among the others.
+            if unit.pts >= key {
+                open.leading_before = None;
+            }
         }
         if self.is_full(&open, unit) {
             if unit.key == Key::Open {
@@ -275,6 +281,7 @@ mod tests {
     fn unit(n: i64, key: Key) -> Unit {
         Unit {
             key,
+            leading: None,
             bytes: 1000,
             pts: n * FRAME,
         }
@@ -372,6 +379,26 @@ mod tests {
     }
 
     #[test]
+    fn of_leading_pictures_that_say_what_they_are_the_decodable_ones_stay() {
+        let mut g = video();
+        let steps = [
+            (5, Key::Open, None, Action::NewGroup),
+            (3, Key::None, Some(true), Action::Drop(Reason::Leading)),
+            (2, Key::None, Some(false), Action::Continue),
+            (4, Key::None, Some(true), Action::Drop(Reason::Leading)),
+            (8, Key::None, Some(false), Action::Continue),
+            (7, Key::None, Some(true), Action::Continue),
+        ];
+        for (n, key, leading, action) in steps {
+            let unit = Unit {
+                leading,
+                ..unit(n, key)
+            };
+            assert_eq!(g.next(unit).action, action, "{n}");
+        }
+    }
+
+    #[test]
     fn a_full_group_of_open_gops_is_cut_at_the_next_of_them() {
         let mut g = Grouping::video(Limits {
             frames: 4,
@@ -403,6 +430,7 @@ mod tests {
         pts.map(|pts| {
             let unit = Unit {
                 key: Key::None,
+                leading: None,
                 bytes: 160,
                 pts,
             };

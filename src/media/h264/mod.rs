@@ -144,6 +144,16 @@ pub fn prepend_parameter_sets<'a>(au: &'a [u8], config: &'a Config) -> Option<Pa
     Some(units::prepend(au, delimiter_len, sets.map(|set| &set[..])))
 }
 
+/// A length-prefixed access unit as byte-stream; `config`, for a key frame, is put in front where its parameter sets are
+/// missing. Copies nothing.
+pub fn byte_stream<'a>(au: &'a [u8], format: NalFormat, config: Option<&'a Config>) -> Parts<'a> {
+    let config = config.filter(|_| !parameter_sets(au, format).complete());
+    let sets = config
+        .into_iter()
+        .flat_map(|config| config.sps().iter().chain(config.pps()));
+    units::byte_stream(au, format, nal::is_delimiter, sets.map(|set| &set[..]))
+}
+
 /// A byte-stream access unit as `avc1` wants it: lengths instead of start codes, and neither parameter sets, which are
 /// in the description, nor access unit delimiters (ISO/IEC 14496-15 §5.3.2).
 pub fn length_prefixed(au: &[u8]) -> LengthPrefixed<'_> {

@@ -421,6 +421,25 @@ fn lengths_take_the_place_of_start_codes_and_parameter_sets_go() {
     assert_eq!(parts.total(), parts.iter().map(<[u8]>::len).sum::<usize>());
 }
 
+#[test]
+fn start_codes_take_the_place_of_lengths_and_key_frames_get_parameter_sets() {
+    let config = config(X264_SPS, X264_PPS);
+    let format = NalFormat::Length { size: 4 };
+    let bare = length_prefixed_units(&[AUD, IDR], 4);
+    let whole = length_prefixed_units(&[X264_SPS, X264_PPS, IDR], 4);
+    for (au, config, units) in [
+        (&bare, Some(&config), &[AUD, X264_SPS, X264_PPS, IDR][..]),
+        (&bare, None, &[AUD, IDR]),
+        (&whole, Some(&config), &[X264_SPS, X264_PPS, IDR]),
+    ] {
+        let written = super::byte_stream(au, format, config);
+        let written = written.as_slice().concat();
+        let expected = self::byte_stream(units);
+        let nals = |au| nals(au, NalFormat::ByteStream).map(<[u8]>::to_vec);
+        assert!(nals(&written).eq(nals(&expected)), "{units:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 

@@ -117,6 +117,15 @@ pub fn prepend_parameter_sets<'a>(au: &'a [u8], config: &'a Config) -> Option<Pa
     Some(units::prepend(au, delimiter_len, config.parameter_sets()))
 }
 
+/// A length-prefixed access unit as byte-stream; `config`, for a key picture, is put in front where its parameter sets are
+/// missing. Copies nothing.
+pub fn byte_stream<'a>(au: &'a [u8], format: NalFormat, config: Option<&'a Config>) -> Parts<'a> {
+    let config = config.filter(|_| !has_parameter_sets(au, format));
+    let sets = config.into_iter().flat_map(Config::parameter_sets);
+    let is_delimiter = |header| kind(header) == nal_type::AUD;
+    units::byte_stream(au, format, is_delimiter, sets)
+}
+
 /// A byte-stream access unit as `hvc1` wants it: lengths instead of start codes, and neither parameter sets, which are in
 /// the description, nor access unit delimiters (ISO/IEC 14496-15 §8.3.2).
 pub fn length_prefixed(au: &[u8]) -> LengthPrefixed<'_> {

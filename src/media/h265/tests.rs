@@ -128,6 +128,26 @@ fn parameter_sets_go_behind_the_delimiter() {
 }
 
 #[test]
+fn start_codes_take_the_place_of_lengths_and_key_pictures_get_parameter_sets() {
+    let config = config();
+    let prefixed = [AUD, IDR].map(|nal| {
+        let nal = hex::decode(nal).unwrap();
+        [&(nal.len() as u32).to_be_bytes()[..], &nal].concat()
+    });
+    let au = prefixed.concat();
+    let format = NalFormat::Length { size: 4 };
+    let written = |config| {
+        let parts = super::byte_stream(&au, format, config);
+        parts.as_slice().concat()
+    };
+    assert_eq!(
+        written(Some(&config)),
+        byte_stream(&[AUD, VPS, SPS, PPS, IDR])
+    );
+    assert_eq!(written(None), byte_stream(&[AUD, IDR]));
+}
+
+#[test]
 fn lengths_take_the_place_of_start_codes_and_parameter_sets_go() {
     let au = byte_stream(&[AUD, VPS, SPS, PPS, IDR, IDR]);
     let prefixed = length_prefixed(&au);

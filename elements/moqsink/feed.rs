@@ -1,0 +1,207 @@
+//! What a track is fed: its stream, and the frames that are made of it.
+
+use super::{
+    details::Details,
+    frame::{self, Payload, Problem, Times, Unit},
+    stats::Drop as Lost,
+};
+use crate::{
+    elements::caps::{Packaging, Stream},
+    media::{
+        catalog::Rendition,
+        container::{Encoder, legacy, loc},
+        timing::PacketTiming,
+    },
+    net::{
+        error::{Cause, Error},
+        publish::TrackWriter,
+    },
+    policy::{
+        generation::{Mapped, Position},
+        group::{Grouping, Key},
+    },
+};
+
+use bytes::Bytes;
+
+/// Where the data of a track stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Phase {
+    #[default]
+    Running,
+    /// End of stream.
+    Ended,
+    Failed,
+}
+
+#[derive(Default)]
+pub(super) struct Feed {
+    pub phase: Phase,
+    pub writer: Option<TrackWriter>,
+    pub coded: Option<Coded>,
+    pub details: Details,
+    /// What the catalog is to say.
+    pub published: Option<Rendition>,
+    pub position: Position,
+    /// A segment began.
+    pub restart: bool,
+    /// See [`super::track::Written::due`].
+    pub due: Option<i64>,
+}
+
+/// A stream on its way into a container.
+pub(super) struct Coded {
+    /// As its caps said.
+    pub stated: Stream,
+    /// With what its frames said since.
+    stream: Stream,
+    packaging: Packaging,
+    pub grouping: Grouping,
+    /// Without details; `None` until the frames have said what the caps do not.
+    rendition: Option<Rendition>,
+    /// For CMAF there as long as `rendition`.
+    encoder: Option<Encoder>,
+    timing: PacketTiming,
+}
+
+/// A frame as it is written.
+pub(super) struct Frame {
+    pub object: Bytes,
+    pub key: Key,
+    pub leading: Option<bool>,
+    /// It can be a group by itself.
+    pub alone: bool,
+    /// Players need another decoder from it on.
+    pub changed: bool,
+}
+
+impl Feed {
+    /// What comes next starts a group.
+    pub fn end_group(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.finish_group();
+        }
+        if let Some(coded) = &mut self.coded {
+            coded.grouping.reset();
+        }
+    }
+
+    /// The catalog entry, if it is known.
+    pub fn rendition(&self) -> Option<Rendition> {
+        let mut rendition = self.coded.as_ref()?.rendition.clone()?;
+        self.details.apply(&mut rendition);
+        Some(rendition)
+    }
+}
+
+impl Coded {
+    pub fn new(stream: Stream, packaging: Packaging, grouping: Grouping) -> Self {
+        Self {
+            stated: stream.clone(),
+            stream,
+            packaging,
+            grouping,
+            rendition: None,
+            encoder: match packaging {
+                Packaging::Legacy => Some(Encoder::Legacy),
+                Packaging::Loc => Some(Encoder::Loc),
+                Packaging::Cmaf => None,
+            },
+            timing: PacketTiming::Unknown,
+        }
+    }
+
+    /// The frame of one access unit.
+    pub fn frame(&mut self, mapped: &Mapped, unit: &Unit<'_>) -> Result<Frame, Problem> {
+        let us = |time: i64| u64::try_from(time / 1000).unwrap_or(0);
+        let pts = us(mapped.time);
+        // Several memories are gathered where they have to be read, into what is the object if nothing has to be changed.
+        let is_split =
+            unit.parts.len() > 1 && frame::is_read_whole(&self.stream, self.packaging, unit.delta);
+        let gathered = is_split.then(|| self.gather(pts, unit.parts)).transpose()?;
+        let len: usize = unit.parts.iter().map(|part| part.len()).sum();
+        let whole = gathered
+            .as_ref()
+            .map(|object| [&object[object.len() - len..]]);
+        let parts = whole.as_ref().map_or(unit.parts, |whole| &whole[..]);
+
+        let au = parts.first().copied().unwrap_or_default();
+        let look = frame::look(&mut self.stream, unit.delta, au)?;
+        let changed = (look.learned || self.rendition.is_none()) && self.renew()?;
+        let payload = frame::payload(&self.stream, self.packaging, look.key, parts)?;
+        let object = match (gathered.as_ref(), &payload) {
+            (Some(object), Payload::Whole) if self.packaging != Packaging::Cmaf => object.clone(),
+            _ => {
+                let times = Times {
+                    pts,
+                    dts: unit
+                        .dts
+                        .map(|dts| us((mapped.time + dts - unit.running).max(0))),
+                    duration: self.duration(unit, au),
+                };
+                let encoder = self
+                    .encoder
+                    .as_mut()
+                    .ok_or(Problem::Lost(Lost::NoKeyFrame))?;
+                frame::object(encoder, &payload, parts, look.key, times)?
+            }
+        };
+        Ok(Frame {
+            object,
+            key: look.key,
+            leading: look.leading,
+            alone: look.alone,
+            changed,
+        })
+    }
+
+    /// All memories as the object of one frame, or, for CMAF, as they are: its header says what is not known yet.
+    fn gather(&self, pts: u64, parts: &[&[u8]]) -> Result<Bytes, Problem> {
+        let gathered = match self.packaging {
+            Packaging::Legacy => legacy::encode(pts, parts),
+            Packaging::Loc => loc::encode(pts, parts),
+            Packaging::Cmaf => Ok(parts.concat().into()),
+        };
+        gathered.map_err(|_| Problem::Lost(Lost::NoTimestamp))
+    }
+
+    /// In µs, for CMAF alone: other containers do not say.
+    fn duration(&self, unit: &Unit<'_>, au: &[u8]) -> Option<u64> {
+        if self.packaging != Packaging::Cmaf {
+            return None;
+        }
+        let coded = || match &self.stream {
+            Stream::Audio(_) => self.timing.duration_ns(au),
+            Stream::Video(video) => u64::try_from(video.picture_duration()?).ok(),
+        };
+        let stated = unit
+            .duration
+            .and_then(|duration| u64::try_from(duration).ok());
+        stated.or_else(coded).map(|ns| ns / 1000)
+    }
+
+    /// Sees what the stream has become. True if players need another decoder.
+    fn renew(&mut self) -> Result<bool, Problem> {
+        let refused = |err| {
+            Problem::Broken(Error::new(
+                Cause::Codec,
+                format!("The stream cannot be published in this container: {err}"),
+            ))
+        };
+        let rendition = self.stream.rendition(self.packaging).map_err(refused)?;
+        if rendition.is_none() || rendition == self.rendition {
+            return Ok(false);
+        }
+        if let Some(rendition) = &rendition {
+            self.encoder = Some(Encoder::new(rendition.container()).map_err(refused)?);
+            if let Rendition::Audio(audio) = rendition {
+                self.timing = PacketTiming::new(audio);
+            }
+        }
+        self.rendition = rendition;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests;
