@@ -14,7 +14,7 @@ use crate::media::{
     opus,
 };
 
-pub use output::{audio_caps, video_caps};
+pub use output::{audio_caps, output_template, video_caps};
 
 /// A codec in the terms of caps and of catalogs.
 struct Format {

@@ -156,8 +156,8 @@ impl ElementImpl for MoqSrc {
                 .expect("a valid template")
             };
             vec![
-                sometimes("video_%u", &caps::template(Some(Kind::Video))),
-                sometimes("audio_%u", &caps::template(Some(Kind::Audio))),
+                sometimes("video_%u", &caps::output_template(Kind::Video)),
+                sometimes("audio_%u", &caps::output_template(Kind::Audio)),
             ]
         });
         &TEMPLATES
