@@ -2,6 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -119,6 +123,7 @@ pub struct Foreign {
     demands: Vec<Demand>,
     tracks: Vec<(Track, TrackWriter)>,
     feeder: Option<JoinHandle<Vec<TrackWriter>>>,
+    stopped: Arc<AtomicBool>,
 }
 
 fn options(priority: u8) -> TrackOptions {
@@ -142,6 +147,7 @@ impl Foreign {
             demands: Vec::new(),
             tracks: Vec::new(),
             feeder: None,
+            stopped: Arc::default(),
         }
     }
 
@@ -193,8 +199,12 @@ impl Foreign {
         let tracks = std::mem::take(&mut self.tracks);
         let connection = self.connection.clone();
         let demands = std::mem::take(&mut self.demands);
+        let stopped = self.stopped.clone();
         self.feeder = Some(std::thread::spawn(move || {
-            let mut writers = write_in_time(tracks);
+            let mut writers = write_in_time(tracks, &stopped);
+            if stopped.load(Ordering::Relaxed) {
+                return writers;
+            }
             let limit = Duration::from_secs(2);
             let drained = runtime::handle().block_on(drain(&connection, &demands, limit));
             drained.expect("a connection");
@@ -208,6 +218,7 @@ impl Foreign {
 
 impl Drop for Foreign {
     fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
         if let Some(feeder) = self.feeder.take() {
             let _ = feeder.join();
         }
@@ -215,8 +226,8 @@ impl Drop for Foreign {
     }
 }
 
-/// Objects of all tracks, each at its time.
-fn write_in_time(tracks: Vec<(Track, TrackWriter)>) -> Vec<TrackWriter> {
+/// Objects of all tracks, each at its time, until somebody stops it.
+fn write_in_time(tracks: Vec<(Track, TrackWriter)>, stopped: &AtomicBool) -> Vec<TrackWriter> {
     let (mut objects, mut writers) = (Vec::new(), Vec::new());
     for (index, (track, writer)) in tracks.into_iter().enumerate() {
         objects.extend(objects_of(&track).into_iter().map(|object| (index, object)));
@@ -228,6 +239,9 @@ fn write_in_time(tracks: Vec<(Track, TrackWriter)>) -> Vec<TrackWriter> {
     for (index, object) in objects {
         let due = begun + Duration::from_micros(object.due_us - first);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        if stopped.load(Ordering::Relaxed) {
+            break;
+        }
         let writer = &mut writers[index];
         if object.opens_group {
             writer.start_group().expect("a group");

@@ -8,7 +8,6 @@ use std::sync::mpsc;
 use gst::prelude::*;
 use gstmoq::net::relay::{Relay, RelayConfig};
 
-pub use super::common::wait_until;
 use super::common::{LIMIT, Pipeline, Record, init, publisher::BROADCAST};
 
 pub fn relay() -> Relay {

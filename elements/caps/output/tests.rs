@@ -89,7 +89,9 @@ fn pictures_of_every_codec_link_straight_to_their_decoders() {
     for (rendition, expected, decoders) in [
         (
             video("avc3.64001f", None),
-            format!("{h264},profile=high,level=(string)3.1,stream-format=byte-stream,{unsized_caps}"),
+            format!(
+                "{h264},profile=high,level=(string)3.1,stream-format=byte-stream,{unsized_caps}"
+            ),
             &["avdec_h264"][..],
         ),
         // Browsers.

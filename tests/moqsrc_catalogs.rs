@@ -1,0 +1,255 @@
+//! Catalogs of others over the wire: their forms, drafts and liberties, and what a hostile one costs.
+
+mod common;
+mod moqsrc_support;
+
+use std::sync::Arc;
+
+use common::{
+    Pipeline, Record,
+    foreign::{Coded, Foreign, Track},
+    wait_until,
+};
+use gst::prelude::*;
+use gstmoq::{
+    media::catalog::{AudioRendition, Rendition, VideoRendition, deflate, hang},
+    net::relay::Relay,
+};
+use moqsrc_support::{attach, relay};
+use parking_lot::Mutex;
+
+const HANG: &str = r#"{"audio":{"renditions":{"sound":{"codec":"opus","sampleRate":48000,"numberOfChannels":2,"container":{"kind":"loc"}}}}}"#;
+
+fn opus(container: gstmoq::media::catalog::Container) -> Rendition {
+    Rendition::Audio(AudioRendition {
+        codec: "opus".into(),
+        sample_rate: 48_000,
+        channels: 2,
+        container,
+        ..AudioRendition::default()
+    })
+}
+
+/// So much sound, in LOC.
+fn sound(name: &str, seconds: u32) -> Track {
+    let coded = Coded::new(&format!(
+        "audiotestsrc num-buffers={} samplesperbuffer=960 wave=white-noise ! audio/x-raw,rate=48000,channels=2 ! opusenc",
+        50 * seconds
+    ));
+    Track {
+        name: name.into(),
+        rendition: opus(gstmoq::media::catalog::Container::Loc),
+        units: coded.units,
+        per_object: 1,
+    }
+}
+
+/// So much video, a key frame twice a second.
+fn picture(name: &str, seconds: u32) -> Track {
+    let coded = Coded::new(&format!(
+        "videotestsrc num-buffers={} ! video/x-raw,width=160,height=128,framerate=30/1 ! vp8enc deadline=1 keyframe-max-dist=15",
+        30 * seconds
+    ));
+    Track {
+        name: name.into(),
+        rendition: Rendition::Video(VideoRendition {
+            codec: "vp8".into(),
+            ..VideoRendition::default()
+        }),
+        units: coded.units,
+        per_object: 1,
+    }
+}
+
+/// A moqsrc for this broadcast that links a sink to every pad.
+struct Player {
+    pipeline: Pipeline,
+    pads: Arc<Mutex<Vec<(gst::Pad, Record)>>>,
+}
+
+impl Player {
+    fn start(relay: &Relay, broadcast: &str, properties: &str) -> Self {
+        let pipeline = Pipeline::launch(&format!(
+            "moqsrc name=src url={} broadcast={broadcast} {properties} fakesink name=other async=false",
+            relay.url()
+        ));
+        let pads = Arc::<Mutex<Vec<(gst::Pad, Record)>>>::default();
+        let (into, weak) = (pads.clone(), pipeline.0.downgrade());
+        pipeline.by_name("src").connect_pad_added(move |_, pad| {
+            if let Some(pipeline) = weak.upgrade() {
+                // Borrowed: the pipeline is stopped by who made it.
+                let pipeline = std::mem::ManuallyDrop::new(Pipeline(pipeline));
+                let record = attach(&pipeline, pad);
+                into.lock().push((pad.clone(), record));
+            }
+        });
+        pipeline.set(gst::State::Playing);
+        Self { pipeline, pads }
+    }
+
+    fn pad(&self, name: &str) -> (gst::Pad, Record) {
+        wait_until(&format!("a pad {name}"), || {
+            self.pads.lock().iter().any(|(pad, _)| pad.name() == name)
+        });
+        let pads = self.pads.lock();
+        let found = pads.iter().find(|(pad, _)| pad.name() == name);
+        found.expect("just seen").clone()
+    }
+
+    fn pad_names(&self) -> Vec<String> {
+        let pads = self.pads.lock();
+        pads.iter().map(|(pad, _)| pad.name().to_string()).collect()
+    }
+
+    /// The `cause` of the next warning.
+    fn warning(&self) -> String {
+        self.pipeline
+            .wait_for("a warning", |message| match message.view() {
+                gst::MessageView::Warning(warning) => {
+                    warning.details()?.get::<String>("cause").ok()
+                }
+                _ => None,
+            })
+    }
+}
+
+#[test]
+fn each_form_and_draft_of_a_catalog_is_played() {
+    let relay = relay();
+    let z = deflate::Encoder::default().encode(HANG.as_bytes());
+    let draft_00 = br#"{"version":1,"tracks":[{"name":"sound","packaging":"loc","isLive":true,"role":"audio","codec":"opus","samplerate":48000,"channelConfig":"2"}]}"#;
+    let draft_01 = br#"{"version":"draft-01","generatedAt":1,"tracks":[{"name":"sound","packaging":"loc","isLive":true,"role":"audio","codec":"opus","samplerate":48000,"channelConfig":"2","renderGroup":1,"maxGrpSapStartingType":1}],"initDataList":[]}"#;
+    // No version, no role, a number for channels, a track that is none.
+    let sloppy = br#"{"tracks":[{"name":"timeline","packaging":"eventtimeline"},{"name":"sound","packaging":"loc","codec":"opus","channelConfig":2,"whatever":[1]}]}"#;
+    for (name, track, catalog) in [
+        ("plain.hang", "catalog.json", HANG.as_bytes()),
+        ("packed.hang", "catalog.json.z", &z),
+        ("draft-00.msf", "catalog", draft_00),
+        ("draft-01.msf", "catalog", draft_01),
+        ("draft-01.hang", "catalog", draft_01),
+        ("sloppy", "catalog", sloppy),
+    ] {
+        let mut publisher = Foreign::new(&relay.url(), name);
+        publisher.catalog(track, &[catalog]);
+        publisher.track(sound("sound", 1));
+        publisher.announce();
+        let player = Player::start(&relay, name, "");
+        let (pad, record) = player.pad("audio_0");
+        wait_until(&format!("{name} is subscribed"), || publisher.is_used());
+        publisher.feed();
+        record.wait_count(20);
+        let caps = pad.current_caps().expect("caps");
+        let expected = "audio/x-opus,rate=48000,channels=2,channel-mapping-family=0";
+        assert_eq!(caps, expected.parse::<gst::Caps>().expect("caps"), "{name}");
+    }
+}
+
+#[test]
+fn the_property_says_which_form_is_read() {
+    let relay = relay();
+    let msf = r#"{"version":"draft-01","tracks":[{"name":"picture","packaging":"legacy","role":"video","codec":"vp8"}]}"#;
+    let mut publisher = Foreign::new(&relay.url(), "both.hang");
+    publisher.catalog("catalog.json", &[HANG.as_bytes()]);
+    publisher.catalog("catalog", &[msf.as_bytes()]);
+    publisher.announce();
+    for (properties, pad) in [
+        ("", "audio_0"),
+        ("catalog=hang", "audio_0"),
+        ("catalog=msf", "video_0"),
+    ] {
+        let player = Player::start(&relay, "both.hang", properties);
+        player.pad(pad);
+        assert_eq!(player.pad_names(), [pad], "{properties}");
+    }
+}
+
+#[test]
+fn deltas_add_pads_and_leave_the_others_as_they_are() {
+    let relay = relay();
+    let whole =
+        r#"{"version":1,"tracks":[{"name":"a","packaging":"loc","role":"audio","codec":"opus"}]}"#;
+    let add = r#"{"deltaUpdate":true,"addTracks":[{"name":"v","packaging":"legacy","role":"video","codec":"vp8","width":160,"height":128}]}"#;
+    let clone = r#"{"deltaUpdate":true,"cloneTracks":[{"parentName":"v","name":"w","width":320,"height":256}]}"#;
+    let mut publisher = Foreign::new(&relay.url(), "deltas.msf");
+    publisher.catalog("catalog", &[whole.as_bytes()]);
+    publisher.track(sound("a", 3));
+    publisher.announce();
+    let player = Player::start(&relay, "deltas.msf", "");
+    let (_, record) = player.pad("audio_0");
+    wait_until("the sound is subscribed", || publisher.is_used());
+    publisher.feed();
+    record.wait_count(10);
+    publisher.catalog(
+        "catalog",
+        &[whole.as_bytes(), add.as_bytes(), clone.as_bytes()],
+    );
+    let (pad, _) = player.pad("video_1");
+    let caps = pad.current_caps().expect("caps");
+    let structure = caps.structure(0).expect("one");
+    assert_eq!(structure.get::<i32>("width"), Ok(320));
+    let before = record.len();
+    let seen = record.wait_count(before + 20);
+    assert!(seen.iter().skip(1).all(|packet| !packet.is_discont()));
+    assert_eq!(player.pad_names(), ["audio_0", "video_0", "video_1"]);
+}
+
+#[test]
+fn a_hostile_catalog_costs_its_own_broadcast_only() {
+    let relay = relay();
+    let mut good = Foreign::new(&relay.url(), "good.hang");
+    good.catalog("catalog.json", &[HANG.as_bytes()]);
+    good.track(sound("sound", 4));
+    good.announce();
+    let player = Player::start(&relay, "good.hang", "");
+    let (_, record) = player.pad("audio_0");
+    wait_until("the good one is subscribed", || good.is_used());
+    good.feed();
+    record.wait_count(10);
+
+    let packed = |json: &[u8]| deflate::Encoder::default().encode(json);
+    let (bomb, mended) = (packed(&vec![b'['; 8 << 20]), packed(HANG.as_bytes()));
+    let msf = br#"{"tracks":[{"name":"sound","packaging":"loc","role":"audio","codec":"opus"}]}"#;
+    let deep = "[".repeat(100_000);
+    let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(2 << 20));
+    for (name, track, frame, mended) in [
+        ("bomb.hang", "catalog.json.z", &bomb[..], &mended[..]),
+        (
+            "deep.hang",
+            "catalog.json",
+            deep.as_bytes(),
+            HANG.as_bytes(),
+        ),
+        ("large.msf", "catalog", large.as_bytes(), msf),
+    ] {
+        let mut hostile = Foreign::new(&relay.url(), name);
+        hostile.catalog(track, &[frame]);
+        hostile.announce();
+        let victim = Player::start(&relay, name, "");
+        assert_eq!(victim.warning(), "catalog", "{name}");
+        assert!(victim.pad_names().is_empty(), "{name}");
+        hostile.catalog(track, &[mended]);
+        victim.pad("audio_0");
+    }
+    let before = record.len();
+    let seen = record.wait_count(before + 20);
+    assert!(seen.iter().skip(1).all(|packet| !packet.is_discont()));
+}
+
+#[test]
+fn what_cannot_be_played_costs_its_own_track_only() {
+    let relay = relay();
+    let mixed = r#"{"video":{"renditions":{"future":{"codec":"vvc1.1.2"},"boxed":{"codec":"vp8","container":{"kind":"warp"}},"init":{"codec":"vp8","container":{"kind":"cmaf","init":"AAAA"}}}},
+        "audio":{"renditions":{"sound":{"codec":"opus","sampleRate":48000,"numberOfChannels":2,"container":{"kind":"loc"}}}}}"#;
+    let mut publisher = Foreign::new(&relay.url(), "mixed.hang");
+    publisher.catalog("catalog.json", &[mixed.as_bytes()]);
+    publisher.track(sound("sound", 1));
+    publisher.announce();
+    let player = Player::start(&relay, "mixed.hang", "");
+    let (_, record) = player.pad("audio_0");
+    wait_until("the sound is subscribed", || publisher.is_used());
+    publisher.feed();
+    record.wait_count(20);
+    assert_eq!(player.pad_names(), ["audio_0"]);
+    // The init segment that is none.
+    assert_eq!(player.warning(), "codec");
+}
