@@ -253,3 +253,35 @@ fn what_cannot_be_played_costs_its_own_track_only() {
     // The init segment that is none.
     assert_eq!(player.warning(), "codec");
 }
+
+#[test]
+fn tracks_of_sibling_broadcasts_come_and_go_alone() {
+    let relay = relay();
+    let catalog = r#"{"video":{"renditions":{"picture":{"codec":"vp8","broadcast":"./cameras/left.hang"},"outside":{"codec":"vp8","broadcast":"../../secret.hang"}}},
+        "audio":{"renditions":{"sound":{"codec":"opus","sampleRate":48000,"numberOfChannels":2,"container":{"kind":"loc"}}}}}"#;
+    let mut publisher = Foreign::new(&relay.url(), "stage/main.hang");
+    publisher.catalog("catalog.json", &[catalog.as_bytes()]);
+    publisher.track(sound("sound", 6));
+    publisher.announce();
+    let player = Player::start(&relay, "stage/main.hang", "");
+    let (_, heard) = player.pad("audio_0");
+    let (_, seen) = player.pad("video_0");
+    wait_until("the sound is subscribed", || publisher.is_used());
+    publisher.feed();
+    heard.wait_count(20);
+    assert_eq!(seen.len(), 0);
+
+    let mut sibling = Foreign::new(&relay.url(), "stage/cameras/left.hang");
+    sibling.track(picture("picture", 1));
+    sibling.announce();
+    wait_until("the picture is subscribed", || sibling.is_used());
+    sibling.feed();
+    seen.wait_count(15);
+    drop(sibling);
+
+    let before = heard.len();
+    let packets = heard.wait_count(before + 50);
+    let whole = packets.iter().skip(1).all(|packet| !packet.is_discont());
+    assert!(whole, "the sound is not concerned");
+    assert_eq!(player.pad_names(), ["video_0", "audio_0"]);
+}
