@@ -285,3 +285,107 @@ fn tracks_of_sibling_broadcasts_come_and_go_alone() {
     assert!(whole, "the sound is not concerned");
     assert_eq!(player.pad_names(), ["video_0", "audio_0"]);
 }
+
+#[test]
+fn tags_say_language_title_codec_and_bitrate() {
+    let relay = relay();
+    let mut track = sound("sound", 1);
+    if let Rendition::Audio(audio) = &mut track.rendition {
+        audio.label = Some("Commentary".into());
+        audio.language = Some("de-AT".into());
+        audio.bitrate = Some(96_000);
+    }
+    let mut publisher = Foreign::new(&relay.url(), "tags.hang");
+    publisher.track(track);
+    let catalog = hang::write(&publisher.renditions());
+    publisher.catalog(hang::TRACK, &[&catalog]);
+    publisher.announce();
+    let player = Player::start(&relay, "tags.hang", "");
+    let (pad, record) = player.pad("audio_0");
+    wait_until("it is subscribed", || publisher.is_used());
+    publisher.feed();
+    record.wait_count(5);
+    let of_stream = pad.stream().expect("a stream").tags().expect("tags");
+    let event = pad.sticky_event::<gst::event::Tag>(0).expect("a TAG event");
+    for tags in [of_stream, event.tag_owned()] {
+        let text = |name: &str| {
+            let value = tags.generic(name)?.get::<String>();
+            value.ok()
+        };
+        assert_eq!(text("language-code").as_deref(), Some("de"), "{tags}");
+        assert_eq!(text("title").as_deref(), Some("Commentary"));
+        assert_eq!(text("audio-codec").as_deref(), Some("Opus"));
+        let bitrate = tags.get::<gst::tags::NominalBitrate>();
+        assert_eq!(bitrate.map(|bitrate| bitrate.get()), Some(96_000));
+    }
+}
+
+#[test]
+fn a_stalled_rendition_gets_a_pad_when_it_goes_on_or_when_there_is_no_other() {
+    let relay = relay();
+    let catalog = |stalled: bool| {
+        format!(
+            r#"{{"video":{{"renditions":{{"hd":{{"codec":"vp8","stalled":{stalled}}},"sd":{{"codec":"vp8"}}}}}}}}"#
+        )
+    };
+    let mut publisher = Foreign::new(&relay.url(), "stalled.hang");
+    publisher.catalog("catalog.json", &[catalog(true).as_bytes()]);
+    publisher.announce();
+    let player = Player::start(&relay, "stalled.hang", "");
+    let id = |pad: &gst::Pad| pad.stream_id().expect("a stream").to_string();
+    let (pad, _) = player.pad("video_0");
+    assert!(id(&pad).ends_with("/sd"));
+    publisher.catalog("catalog.json", &[catalog(false).as_bytes()]);
+    let (pad, _) = player.pad("video_1");
+    assert!(id(&pad).ends_with("/hd"));
+
+    let mut alone = Foreign::new(&relay.url(), "alone.hang");
+    let only = br#"{"video":{"renditions":{"hd":{"codec":"vp8","stalled":true}}}}"#;
+    alone.catalog("catalog.json", &[only]);
+    alone.announce();
+    Player::start(&relay, "alone.hang", "").pad("video_0");
+}
+
+/// Row 24.
+#[test]
+fn a_change_that_concerns_no_decoder_interrupts_nothing() {
+    let relay = relay();
+    let catalog = |bitrate: u32| {
+        format!(
+            r#"{{"audio":{{"renditions":{{"sound":{{"codec":"opus","sampleRate":48000,"numberOfChannels":2,"bitrate":{bitrate},"container":{{"kind":"loc"}}}}}}}}}}"#
+        )
+    };
+    let mut publisher = Foreign::new(&relay.url(), "estimates.hang");
+    publisher.catalog("catalog.json", &[catalog(1).as_bytes()]);
+    publisher.track(sound("sound", 4));
+    publisher.announce();
+    let player = Player::start(&relay, "estimates.hang", "");
+    let (pad, record) = player.pad("audio_0");
+    let stream = pad.stream().expect("a stream");
+    let events = Arc::<Mutex<Vec<gst::EventType>>>::default();
+    let into = events.clone();
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if let Some(event) = info.event() {
+            into.lock().push(event.type_());
+        }
+        gst::PadProbeReturn::Ok
+    });
+    wait_until("it is subscribed", || publisher.is_used());
+    publisher.feed();
+    record.wait_count(20);
+    events.lock().clear();
+    for bitrate in 2..=5 {
+        publisher.catalog("catalog.json", &[catalog(bitrate).as_bytes()]);
+    }
+    let bitrate = || {
+        let tags = stream.tags()?;
+        Some(tags.get::<gst::tags::NominalBitrate>()?.get())
+    };
+    wait_until("the stream says the newest", || bitrate() == Some(5));
+    let before = record.len();
+    let seen = record.wait_count(before + 20);
+    assert!(seen.iter().skip(1).all(|packet| !packet.is_discont()));
+    let events = events.lock();
+    let only_tags = events.iter().all(|event| *event == gst::EventType::Tag);
+    assert!(only_tags && !events.is_empty(), "{events:?}");
+}
