@@ -239,6 +239,8 @@ impl Engine {
             if !track.skips(seq) {
                 let item = Unit {
                     media_us: frame.pts_us,
+                    duration_us: frame.duration_us,
+                    key: frame.key == Some(true),
                     payload: frame.payload,
                 };
                 let _ = track.reorder.push(
@@ -411,7 +413,8 @@ impl Engine {
                     item,
                     ..
                 } => {
-                    let key = first_of_group || !track.rendition.is_video();
+                    // Groups begin with key frames, also where a container has no flags or leaves them out.
+                    let key = first_of_group || item.key || !track.rendition.is_video();
                     track.held.push_back(Ready {
                         unit: item,
                         media,

@@ -1,5 +1,7 @@
 //! Playout in virtual time: frames go in as a path would deliver them, items come out.
 
+mod formats;
+
 use bytes::Bytes;
 
 use super::*;
