@@ -106,7 +106,11 @@ fn tables(element: &str) -> String {
             "\n| {title} | Type | Default | Access | Meaning |\n|---|---|---|---|---|\n"
         );
         for spec in properties(class) {
-            let meaning = spec.blurb().unwrap_or_default().replace('|', "\\|").replace('*', "\\*");
+            let meaning = spec
+                .blurb()
+                .unwrap_or_default()
+                .replace('|', "\\|")
+                .replace('*', "\\*");
             let _ = writeln!(
                 text,
                 "| `{}` | {} | {} | {} | {} |",
@@ -178,6 +182,10 @@ fn documented(text: &str) -> Vec<String> {
 
 #[test]
 fn what_the_pages_call_a_property_is_one() {
+    if std::env::var_os("MOQ_WRITE_DOCS").is_some() {
+        // They are being written.
+        return;
+    }
     common::init();
     for element in ELEMENTS {
         let known: HashSet<String> = classes(element)
