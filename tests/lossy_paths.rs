@@ -38,12 +38,12 @@ impl Rig {
     }
 }
 
-/// Plays ten seconds over a path; nothing is broken, next to nothing is missing and enough of it is in time.
+/// Plays six seconds over a path; nothing is broken, next to nothing is missing and enough of it is in time.
 fn plays_over(path: PathSettings, complete: f64, in_time: f64) {
     let rig = Rig::new(30, path);
     rig.feed.video.wait_after_key(10);
     let view = ViewOptions::new(&rig.url).play();
-    let got = view.video.wait_count(300);
+    let got = view.video.wait_count(180);
     let sent = rig.feed.video.all();
     let indices = assert_decodable(&sent, &got);
     let span = indices[indices.len() - 1] - indices[0] + 1;
@@ -91,7 +91,7 @@ fn loss_between_publisher_and_relay_is_made_up_for_within_latency() {
     let feed = FeedOptions::new(&url).start();
     feed.video.wait_after_key(10);
     let view = ViewOptions::new(&relay.url()).play();
-    let got = view.video.wait_count(300);
+    let got = view.video.wait_count(180);
     let indices = assert_decodable(&feed.video.all(), &got);
     let span = indices[indices.len() - 1] - indices[0] + 1;
     assert!(
@@ -286,9 +286,7 @@ fn publishing_heals_after(cut: Duration) {
 
 #[test]
 fn a_cut_of_two_seconds_between_publisher_and_relay_heals() {
-    publishing_heals_after(Duration::from_millis(
-        std::env::var("CUT").map_or(2000, |t| t.parse().unwrap()),
-    ));
+    publishing_heals_after(Duration::from_secs(2));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Runs the pipelines of README.md and docs/ as they are written.
 //!
-//! Every fenced block `sh` that starts with `gst-launch-1.0`, comments aside, is one command, and one word after `sh`
-//! says what it is:
+//! Every fenced block `sh` that starts with `gst-launch-1.0`, comments aside, is one command, as is one of any commands that is marked
+//! so, and one word after `sh` says what it is:
 //!
 //! | Fence | What runs beside it |
 //! |---|---|
@@ -9,6 +9,7 @@
 //! | ```` ```sh relay ```` | nothing; it is the relay of the blocks below |
 //! | ```` ```sh publish ```` | the relay |
 //! | ```` ```sh play ```` | the relay and the publisher |
+//! | ```` ```sh prepare ```` | not a pipeline but commands that make what the blocks below need |
 //! | ```` ```sh not-run ```` | not run: it needs a device or a host that tests do not have |
 //!
 //! "The" relay or publisher is the nearest one above in the same file; a file without one uses the first of README.md.
@@ -31,7 +32,7 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long a pipeline that was interrupted may take to end, EOS and drain included.
 const END_LIMIT: Duration = Duration::from_secs(15);
 /// How long it must go on playing without an error.
-const PLAY_TIME: Duration = Duration::from_secs(1);
+const PLAY_TIME: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
@@ -39,6 +40,7 @@ enum Role {
     Relay,
     Publish,
     Play,
+    Prepare,
     NotRun,
 }
 
@@ -68,12 +70,11 @@ fn blocks(markdown: &str) -> Result<Vec<Block>, String> {
             .skip_while(|line| line.starts_with('#'))
             .collect();
         let mut words = info.split_whitespace();
-        let language = words.next();
-        if language == Some("text")
-            || !body
-                .first()
-                .is_some_and(|l| l.starts_with("gst-launch-1.0"))
-        {
+        let (language, word) = (words.next(), words.next());
+        let is_pipeline = body
+            .first()
+            .is_some_and(|line| line.starts_with("gst-launch-1.0"));
+        if language == Some("text") || !(is_pipeline || word == Some("prepare")) {
             continue;
         }
         let at = |what: &str| format!("line {}: {what}", index + 1);
@@ -82,18 +83,17 @@ fn blocks(markdown: &str) -> Result<Vec<Block>, String> {
                 "a pipeline is fenced as sh, so that it is tested, or as text",
             ));
         }
-        let role = match words.next() {
+        let role = match word {
             None => Role::Alone,
             Some("relay") => Role::Relay,
             Some("publish") => Role::Publish,
             Some("play") => Role::Play,
+            Some("prepare") => Role::Prepare,
             Some("not-run") => Role::NotRun,
             Some(other) => return Err(at(&format!("unknown role '{other}' of a block"))),
         };
-        if body[..body.len() - 1]
-            .iter()
-            .any(|line| !line.ends_with('\\'))
-        {
+        let is_one = body.iter().rev().skip(1).all(|line| line.ends_with('\\'));
+        if !is_one && role != Role::Prepare {
             return Err(at("more than one command in a block"));
         }
         found.push(Block {
@@ -114,7 +114,7 @@ fn beside<'a>(
     let needs: &[Role] = match blocks[index].role {
         Role::Publish => &[Role::Relay],
         Role::Play => &[Role::Relay, Role::Publish],
-        Role::Alone | Role::Relay | Role::NotRun => &[],
+        Role::Alone | Role::Relay | Role::Prepare | Role::NotRun => &[],
     };
     needs
         .iter()
@@ -349,6 +349,24 @@ impl Rig {
     }
 }
 
+/// Runs commands that end by themselves.
+fn prepare(commands: &str, folder: &Path) -> Result<(), String> {
+    let output = Command::new("sh")
+        .args(["-e", "-c", commands])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|err| format!("cannot start sh: {err}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!(
+            "{}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )),
+    }
+}
+
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
@@ -417,7 +435,10 @@ fn run_file(path: &Path, elsewhere: &[Block]) -> Vec<String> {
             continue;
         }
         let started = Instant::now();
-        let result = beside(&blocks, index, elsewhere).and_then(|beside| rig.run(block, &beside));
+        let result = match block.role {
+            Role::Prepare => prepare(&block.command, rig.folder.path()),
+            _ => beside(&blocks, index, elsewhere).and_then(|beside| rig.run(block, &beside)),
+        };
         let place = format!("{}:{}", path.display(), block.line);
         eprintln!("{place}: {:?} in {:.1?}", result.is_ok(), started.elapsed());
         if let Err(error) = result {
@@ -450,12 +471,76 @@ fn the_pipelines_of_the_readme_run_as_written() {
 fn the_pipelines_of_the_docs_run_as_written() {
     let readme = read_blocks(&project().join("README.md"));
     let files = markdown_files(&project().join("docs"));
+    let is_element = |file: &&PathBuf| file.parent().is_some_and(|it| it.ends_with("elements"));
     assert_none(
         files
             .iter()
+            .filter(|file| !is_element(file))
             .flat_map(|file| run_file(file, &readme))
             .collect(),
     );
+}
+
+/// A test for each page of docs/elements/, so that none of them takes too long.
+fn run_page(name: &str) {
+    let readme = read_blocks(&project().join("README.md"));
+    let page = project().join("docs/elements").join(name);
+    assert!(!read_blocks(&page).is_empty(), "{name} shows no pipeline");
+    assert_none(run_file(&page, &readme));
+}
+
+#[test]
+fn the_pipelines_of_connection_run_as_written() {
+    run_page("connection.md");
+}
+
+#[test]
+fn the_pipelines_of_moqsink_run_as_written() {
+    run_page("moqsink.md");
+}
+
+#[test]
+fn the_pipelines_of_moqsrc_run_as_written() {
+    run_page("moqsrc.md");
+}
+
+#[test]
+fn the_pipelines_of_relay_bridge_run_as_written() {
+    run_page("relay-bridge.md");
+}
+
+#[test]
+fn every_page_of_an_element_is_run() {
+    let names: Vec<_> = markdown_files(&project().join("docs/elements"))
+        .iter()
+        .map(|path| path.file_name().expect("a file").to_owned())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "connection.md",
+            "moqsink.md",
+            "moqsrc.md",
+            "relay-bridge.md"
+        ]
+    );
+}
+
+/// Otherwise x264enc keeps the 4:4:4 of videotestsrc and of many cameras, which hardware decoders and browsers refuse.
+#[test]
+fn every_pipeline_that_encodes_h264_says_its_format() {
+    let mut files = markdown_files(&project().join("docs"));
+    files.push(project().join("README.md"));
+    for file in files {
+        for block in read_blocks(&file) {
+            let (encoders, formats) = (
+                block.command.matches("x264enc").count(),
+                block.command.matches("format=I420").count(),
+            );
+            let (path, line) = (file.display(), block.line);
+            assert!(formats >= encoders, "{path}:{line}: {}", block.command);
+        }
+    }
 }
 
 #[test]
@@ -475,9 +560,14 @@ gst-launch-1.0 relay-bridge
 gst-launch-1.0 moqsrc \\
   ! fakesink
   ```
+```sh prepare
+mkdir -p page
+touch page/index.html
+```
 ";
     let found = blocks(text).unwrap();
-    assert_eq!(found.len(), 2);
+    assert_eq!(found.len(), 3);
+    assert_eq!(found[2].role, Role::Prepare);
     assert_eq!((found[0].line, found[0].role), (7, Role::Relay));
     assert_eq!(found[1].command, "gst-launch-1.0 moqsrc \\\n  ! fakesink");
 }
@@ -541,6 +631,13 @@ gst-launch-1.0 -e videotestsrc is-live=true ! video/x-raw,framerate=30/1 \\
 ```sh
 gst-launch-1.0 filesrc location=frames.raw num-buffers=3 ! fakesink
 ```
+```sh prepare
+cp frames.raw copy.raw
+ls copy.raw
+```
+```sh
+gst-launch-1.0 filesrc location=copy.raw num-buffers=3 ! fakesink
+```
 ```sh not-run
 gst-launch-1.0 v4l2src ! fakesink
 ```
@@ -550,5 +647,6 @@ gst-launch-1.0 v4l2src ! fakesink
     let bad = |command: &str| page(&format!("```sh\ngst-launch-1.0 {command}\n```\n")).concat();
     assert!(bad("videotestsrc ! no-such-element").contains("no-such-element"));
     assert!(bad("filesrc location=absent ! fakesink").contains("ERROR"));
+    assert!(!page("```sh prepare\nfalse\ntrue\n```\n").is_empty());
     assert!(bad("fakesrc num-buffers=1 ! identity error-after=1 ! fakesink").contains("ERROR"));
 }

@@ -200,6 +200,48 @@ async fn stopping_says_goaway_and_frees_the_port() {
 }
 
 #[tokio::test]
+async fn a_peer_that_stays_is_told_the_code_when_it_is_closed() {
+    let relay = local();
+    let mut peers = Vec::new();
+    for wire in WIRES {
+        peers.push((wire, connect(&relay, wire).await));
+    }
+    let stop = tokio::spawn(async move { relay.stop(Duration::from_millis(500)).await });
+    for (wire, peer) in &peers {
+        let err = soon("the close", peer.moq.closed()).await;
+        assert!(
+            matches!(
+                err,
+                moq_net::Error::Session(moq_net::SessionError::GoawayTimeout)
+            ),
+            "{wire:?}: {err:?}"
+        );
+    }
+    soon("the stop", stop).await.unwrap();
+}
+
+/// And not by CLOSE_WEBTRANSPORT_SESSION on the CONNECT stream, which crashes the tabs of Chromium 156.
+#[tokio::test]
+async fn a_page_is_told_code_and_reason_by_the_close_of_its_connection() {
+    let relay = local();
+    let (_quic, _connect, mut answers) = connect_page(&relay).await;
+    let stop = tokio::spawn(async move { relay.stop(Duration::from_millis(500)).await });
+    let end = soon("the end of the stream", answers.read_to_end(10_000)).await;
+    let Err(quinn::ReadToEndError::Read(quinn::ReadError::ConnectionLost(
+        quinn::ConnectionError::ApplicationClosed(close),
+    ))) = end
+    else {
+        panic!("{end:?}");
+    };
+    let code = web_transport_quinn::proto::error_from_http3(close.error_code.into_inner());
+    let timeout = moq_net::SessionError::GoawayTimeout;
+    assert_eq!(code, Some(timeout.to_code()), "{close:?}");
+    let reason = moq_net::Error::GoawayTimeout.to_string();
+    assert_eq!(close.reason, reason.as_bytes());
+    soon("the stop", stop).await.unwrap();
+}
+
+#[tokio::test]
 async fn peers_that_leave_on_goaway_let_the_relay_stop_at_once() {
     let relay = local();
     let peer = connect(&relay, Wire::Quic).await;

@@ -174,6 +174,13 @@ async fn a_page_is_served_with_its_types_and_a_policy() {
         assert!(header(&head, "last-modified").is_some(), "{path}: {head}");
         let policy = header(&head, "content-security-policy").unwrap();
         assert!(policy.contains("object-src 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        for (name, value) in [
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-embedder-policy", "require-corp"),
+        ] {
+            assert_eq!(header(&head, name), Some(value), "{path}");
+        }
         assert_eq!(header(&head, "x-content-type-options"), Some("nosniff"));
     }
     let (head, body) = ask(&relay, "HEAD / HTTP/1.1\r\nHost: localhost\r\n").await;

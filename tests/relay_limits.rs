@@ -178,7 +178,9 @@ async fn rules_say_what_may_be_published_and_seen() {
 
 #[tokio::test]
 async fn garbage_harms_nobody() {
-    let relay = local();
+    let mut config = RelayConfig::local();
+    config.limits.setup_timeout = std::time::Duration::from_millis(500);
+    let relay = Relay::start(config).unwrap();
     let address = relay.bound()[0];
     let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut random = fastrand::Rng::with_seed(7);

@@ -6,7 +6,7 @@
 mod common;
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -16,12 +16,18 @@ use std::{
 use gst::prelude::*;
 use serde_json::Value;
 
-use common::{Pipeline, init};
+use common::{
+    Pipeline, init,
+    interop::{Row, record},
+};
 
 const BROADCAST: &str = "studio/camera.hang";
 
 /// Chromium starts, and software decodes, while other tests have the processor.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Orderly stops of a relay that a page is playing from.
+const RESTARTS: usize = 3;
 
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
@@ -32,7 +38,7 @@ fn variable(name: &str) -> String {
 /// A relay on a free port that serves the page at `/`, and its URL.
 struct Relay {
     url: String,
-    _pipeline: Pipeline,
+    pipeline: Pipeline,
 }
 
 impl Relay {
@@ -49,10 +55,20 @@ impl Relay {
         let url = relay
             .property::<Option<String>>("bound-url")
             .expect("it listens");
-        Self {
-            url,
-            _pipeline: pipeline,
-        }
+        Self { url, pipeline }
+    }
+
+    /// As a pipeline that ends does: GOAWAY, and the sessions that stay are closed.
+    fn stop(&self) {
+        self.pipeline.set(gst::State::Null);
+    }
+
+    /// On its port again, with another certificate.
+    fn start_again(&self) {
+        let port = self.url.trim_end_matches('/').rsplit(':').next();
+        let relay = self.pipeline.0.children().pop().expect("the relay");
+        relay.set_property("listen", format!("127.0.0.1:{}", port.expect("a port")));
+        self.pipeline.set(gst::State::Playing);
     }
 
     /// A live picture that changes with every frame, and a tone.
@@ -80,9 +96,9 @@ impl Browser {
             .join(scenario);
         let mut process = Command::new("node")
             .arg(script)
-            .args([&relay.url, BROADCAST])
+            .args([&relay.url, BROADCAST, &RESTARTS.to_string()])
             .env("MOQ_WEB_MODULES", variable("MOQ_WEB_MODULES"))
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("Node.js runs");
@@ -109,6 +125,12 @@ impl Browser {
         event
     }
 
+    /// What it waits for has happened.
+    fn go_on(&mut self) {
+        let input = self.process.stdin.as_mut().expect("piped");
+        writeln!(input).expect("it listens");
+    }
+
     fn finish(mut self) {
         assert!(self.process.wait().expect("it ended").success());
     }
@@ -130,6 +152,7 @@ fn the_page_plays_picture_and_sound_and_follows_a_broadcast_that_ends_and_comes_
     let playing = browser.wait("playing");
     assert!(playing["frames"].as_u64() >= Some(60), "{playing:#}");
     assert_eq!(playing["sound"], "running", "{playing:#}");
+    assert_eq!(playing["isolated"], true, "{playing:#}");
     assert!(playing["peak"].as_f64() > Some(0.01), "{playing:#}");
     let text = |key: &str| playing[key].as_str().unwrap_or_default();
     assert!(text("picture").contains("H.264"), "{playing:#}");
@@ -141,12 +164,37 @@ fn the_page_plays_picture_and_sound_and_follows_a_broadcast_that_ends_and_comes_
     publisher.wait_eos();
     drop(publisher);
     browser.wait("ended");
+    record(&Row {
+        peer: "@moq/watch 0.4.6, Chromium",
+        direction: "moqsink → the player page",
+        what: "H.264, Opus; legacy; hang",
+        path: "WebTransport",
+        pictures: playing["frames"].as_u64().unwrap_or(0) as usize,
+        sound: Some(true),
+    });
 
     let publisher = relay.publish();
     let back = browser.wait("back");
     assert_eq!(back["violations"], serde_json::json!([]), "{back:#}");
     browser.finish();
     drop(publisher);
+}
+
+/// Chromium 156 crashes the tab at some of the stops, not at each, if the relay closes the WebTransport session and not the connection.
+#[test]
+fn the_page_survives_a_relay_that_stops_and_plays_on_when_it_is_back() {
+    let relay = Relay::start();
+    let _publisher = relay.publish();
+    let mut browser = Browser::run("restarts.mjs", &relay);
+    for _ in 0..RESTARTS {
+        browser.wait("playing");
+        relay.stop();
+        browser.wait("gone");
+        relay.start_again();
+        browser.go_on();
+    }
+    browser.wait("playing");
+    browser.finish();
 }
 
 #[test]

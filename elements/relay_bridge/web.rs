@@ -12,6 +12,9 @@ const VARIABLE: &str = "GST_MOQ_WEB_ROOT";
 /// Below the prefix that the plugin is installed in.
 const INSTALLED: &str = "share/gst-plugin-moq/web";
 
+/// Below the folder of a user's data, of which GStreamer has `gstreamer-1.0/plugins`.
+const OF_USER: &str = "gst-plugin-moq/web";
+
 /// The directory of the page; `None` if there is none. `plugin` is the file that the plugin was loaded from.
 pub(super) fn built_in(plugin: Option<&Path>) -> Option<PathBuf> {
     find(env::var_os(VARIABLE).as_deref(), plugin)
@@ -21,11 +24,17 @@ fn find(variable: Option<&OsStr>, plugin: Option<&Path>) -> Option<PathBuf> {
     if let Some(named) = variable {
         return (!named.is_empty()).then(|| PathBuf::from(named));
     }
+    let plugin = plugin?;
+    let of_user = plugin
+        .parent()
+        .filter(|folder| folder.ends_with("gstreamer-1.0/plugins"))
+        .and_then(|folder| folder.ancestors().nth(2))
+        .map(|data| data.join(OF_USER));
     // PREFIX/lib/gstreamer-1.0/libgstmoq.so, with or without a folder for the architecture.
-    plugin?
-        .ancestors()
-        .skip(1)
-        .map(|prefix| prefix.join(INSTALLED))
+    let of_prefix = plugin.ancestors().skip(1);
+    of_user
+        .into_iter()
+        .chain(of_prefix.map(|prefix| prefix.join(INSTALLED)))
         .find(|page| page.join("index.html").is_file())
 }
 
@@ -46,6 +55,16 @@ mod tests {
         std::fs::write(page.join("index.html"), "").unwrap();
         assert_eq!(find(None, Some(&plugin)), Some(page));
         assert_eq!(find(None, None), None, "linked statically");
+    }
+
+    #[test]
+    fn the_page_of_a_user_is_beside_their_plugins() {
+        let data = tempfile::tempdir().unwrap();
+        let page = data.path().join(OF_USER);
+        std::fs::create_dir_all(&page).unwrap();
+        std::fs::write(page.join("index.html"), "").unwrap();
+        let plugin = data.path().join("gstreamer-1.0/plugins/libgstmoq.so");
+        assert_eq!(find(None, Some(&plugin)), Some(page));
     }
 
     #[test]

@@ -6,23 +6,28 @@ use axum::{
     Router,
     extract::Request,
     handler::HandlerWithoutStateExt,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::Response,
 };
 use tower_http::services::ServeDir;
 
-/// What files of the page may load and do (Content Security Policy level 3). Scripts and styles come from the relay alone;
-/// `blob:` and `'wasm-unsafe-eval'` are for the workers and decoders of a player, inline styles for its web components. It
-/// may connect anywhere, to play from other relays.
+/// What files of the page may load and do (Content Security Policy level 3). Scripts, styles and media come from the relay
+/// alone, and nothing in the page's text runs; `blob:` is for the worklets and workers of a player. It may connect anywhere, to
+/// play from other relays.
 const POLICY: &str = "default-src 'self'; \
-    script-src 'self' 'wasm-unsafe-eval' blob:; \
+    script-src 'self' blob:; \
     worker-src 'self' blob:; \
-    style-src 'self' 'unsafe-inline'; \
+    style-src 'self'; \
     img-src 'self' data: blob:; \
     media-src 'self' blob:; \
     connect-src 'self' http: https: ws: wss:; \
     object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
+const CROSS_ORIGIN_OPENER_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-opener-policy");
+const CROSS_ORIGIN_EMBEDDER_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-embedder-policy");
 
 /// The files of a directory, with `index.html` for folders, types by their names, `Last-Modified` and ranges.
 pub(super) fn files(root: PathBuf) -> Router {
@@ -46,6 +51,10 @@ async fn visible(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),
+        // Together they isolate the page from others, which gives it SharedArrayBuffer (HTML section 7.1): sound goes to its
+        // worklet by memory and not by messages.
+        (CROSS_ORIGIN_OPENER_POLICY, "same-origin"),
+        (CROSS_ORIGIN_EMBEDDER_POLICY, "require-corp"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         // Asked for again each time, and answered with 304 where it did not change.

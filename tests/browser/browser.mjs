@@ -90,3 +90,18 @@ export const waitForPhase = (page, phase) =>
 	page.waitForFunction((phase) => document.body.dataset.phase === phase, phase);
 
 export const listed = (page) => page.locator("#broadcasts a").allTextContents();
+
+/** Draws that differ from all before, until there are so many; runs in the page. */
+export const distinctFrames = (count) =>
+	new Promise((resolve) => {
+		const canvas = document.getElementById("canvas");
+		const small = new OffscreenCanvas(64, 36).getContext("2d", { willReadFrequently: true });
+		const seen = new Set();
+		const look = () => {
+			small.drawImage(canvas, 0, 0, 64, 36);
+			seen.add(small.getImageData(0, 0, 64, 36).data.join());
+			if (seen.size >= count) resolve(seen.size);
+			else requestAnimationFrame(look);
+		};
+		look();
+	});

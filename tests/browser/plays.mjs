@@ -1,22 +1,7 @@
 // Plays a broadcast that ends and comes back: plays.mjs URL NAME
-import { check, listed, scenario, tell, waitForPhase, waitForWords, waitUntouched, within } from "./browser.mjs";
+import { check, distinctFrames, listed, scenario, tell, waitForPhase, waitForWords, waitUntouched, within } from "./browser.mjs";
 
 const [url, name] = process.argv.slice(2);
-
-/** Draws that differ from all before, until there are so many. */
-const distinctFrames = (count) =>
-	new Promise((resolve) => {
-		const canvas = document.getElementById("canvas");
-		const small = new OffscreenCanvas(64, 36).getContext("2d", { willReadFrequently: true });
-		const seen = new Set();
-		const look = () => {
-			small.drawImage(canvas, 0, 0, 64, 36);
-			seen.add(small.getImageData(0, 0, 64, 36).data.join());
-			if (seen.size >= count) resolve(seen.size);
-			else requestAnimationFrame(look);
-		};
-		look();
-	});
 
 /** The loudest sample heard, once there is one that is not silence. */
 const heard = () =>
@@ -62,6 +47,7 @@ await scenario(async (newPage) => {
 		frames,
 		peak,
 		sound,
+		isolated: await page.evaluate(() => crossOriginIsolated),
 		picture: await figure(page, "Picture"),
 		size: await figure(page, "Size"),
 		latency: Number.parseInt((await figure(page, "Latency")).replace(/^\D+/, ""), 10),

@@ -22,7 +22,7 @@ use gstmoq::net::{
 };
 use moq_net::{Client, Versions, origin};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use web_transport_quinn::proto::ConnectRequest;
+use web_transport_quinn::proto::{ConnectRequest, Settings};
 
 /// No step of a test takes longer.
 pub const LIMIT: Duration = Duration::from_secs(10);
@@ -265,6 +265,39 @@ async fn exchange(
     let _ = soon("the answer", io.read_to_string(&mut answer)).await;
     let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
     (head.to_owned(), body.to_owned())
+}
+
+/// A page of this machine, down to its streams: the connection, and both directions of its CONNECT stream.
+pub async fn connect_page(
+    relay: &Relay,
+) -> (quinn::Connection, quinn::SendStream, quinn::RecvStream) {
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let config = client_config(&["h3"], &relay.fingerprint());
+    let address = relay.bound()[0];
+    let connecting = endpoint.connect_with(config, address, "localhost");
+    let quic = soon("QUIC", connecting.unwrap()).await.unwrap();
+    let (mut settings, mut bytes) = (Settings::default(), Vec::new());
+    settings.enable_webtransport(1);
+    settings.encode(&mut bytes);
+    let mut control = quic.open_uni().await.unwrap();
+    control.write_all(&bytes).await.unwrap();
+
+    let url: url::Url = format!("https://{address}/").parse().unwrap();
+    // A version whose sessions are up without a message.
+    let request = ConnectRequest::new(url)
+        .with_protocol("moq-lite-04")
+        .with_header(
+            web_transport_quinn::http::header::ORIGIN,
+            web_transport_quinn::http::HeaderValue::from_static("http://localhost"),
+        );
+    let mut bytes = Vec::new();
+    request.encode(&mut bytes).unwrap();
+    let (mut send, recv) = quic.open_bi().await.unwrap();
+    send.write_all(&bytes).await.unwrap();
+    wait_for("the session", || relay.stats().sessions == 1).await;
+    // Its end would be the session's.
+    std::mem::forget(control);
+    (quic, send, recv)
 }
 
 /// Whether a page of this origin may connect with WebTransport.

@@ -10,7 +10,7 @@ use moq_net::{Pattern, Patterns, goaway::Goaway, origin, stats};
 use tokio::time::timeout;
 use web_transport_quinn::{
     Request,
-    http::StatusCode,
+    http::{self, StatusCode},
     proto::{ConnectRequest, ConnectResponse},
 };
 
@@ -179,11 +179,15 @@ async fn setup(
         };
 
     let held = Held::new(shared.gate.clone());
-    let transport = Metered::new(
-        Transport::new(transport),
-        held.clone(),
-        shared.limits.stall_timeout,
-    );
+    // Browsers name the page's site. To programs the capsule is more: web-transport-quinn loses the code that comes without.
+    let is_page = transport
+        .request()
+        .is_some_and(|request| request.headers.contains_key(http::header::ORIGIN));
+    let transport = match is_page {
+        true => Transport::new(transport).closing_quic(),
+        false => Transport::new(transport),
+    };
+    let transport = Metered::new(transport, held.clone(), shared.limits.stall_timeout);
     let handshake = server.accept_request(Instant::now(), transport).await?;
     // A WebTransport URL is what the peer dialled; the path inside SETUP is for transports without one.
     let Some(scope) = url_path.map_or_else(|| scope_of(handshake.path()), Some) else {

@@ -30,6 +30,7 @@ pub struct Session {
     inner: web_transport_quinn::Session,
     secrets: Secrets,
     patience: Option<Duration>,
+    close_quic: bool,
 }
 
 impl Session {
@@ -39,6 +40,7 @@ impl Session {
             inner: session,
             secrets: Secrets::default(),
             patience: None,
+            close_quic: false,
         }
     }
 
@@ -51,6 +53,17 @@ impl Session {
     pub fn with_patience(self, patience: Duration) -> Self {
         Self {
             patience: Some(patience),
+            ..self
+        }
+    }
+
+    /// Closes the QUIC connection, and not the WebTransport session in it: code and reason travel in CONNECTION_CLOSE, the
+    /// code in the range that HTTP/3 has for those of WebTransport (draft-ietf-webtrans-http3 section 4.3), and no
+    /// CLOSE_WEBTRANSPORT_SESSION is sent. For browsers, whose connections carry one session each: Chromium 156 may crash on the
+    /// capsule while it reads media streams. Raw QUIC does so anyway.
+    pub fn closing_quic(self) -> Self {
+        Self {
+            close_quic: true,
             ..self
         }
     }
@@ -233,7 +246,12 @@ impl to::Session for Session {
     }
 
     fn close(&mut self, code: u32, reason: &str) {
-        from::Session::close(&mut self.inner, code, reason);
+        let is_webtransport = self.inner.request().is_some();
+        if self.close_quic && is_webtransport {
+            self.quic().close(http3_code(code), reason.as_bytes());
+        } else {
+            from::Session::close(&mut self.inner, code, reason);
+        }
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<TransportError> {
@@ -243,6 +261,12 @@ impl to::Session for Session {
     fn stats(&self) -> impl inner::Stats {
         Stats(self.inner.stats())
     }
+}
+
+/// A WebTransport code in HTTP/3's range for them, all of which fit a varint.
+fn http3_code(code: u32) -> quinn::VarInt {
+    let mapped = web_transport_quinn::proto::error_to_http3(code);
+    quinn::VarInt::from_u64(mapped).unwrap_or(quinn::VarInt::MAX)
 }
 
 impl to::SendStream for SendStream {

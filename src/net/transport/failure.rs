@@ -70,10 +70,9 @@ fn established(err: &ConnectionError, peer: &Address) -> Error {
         }
         ConnectionError::ApplicationClosed(close) => {
             let reason = said(&String::from_utf8_lossy(&close.reason), peer);
-            lost(format!(
-                "{at} closed the connection (code {}{reason})",
-                close.error_code
-            ))
+            let code = close.error_code.into_inner();
+            let code = proto::error_from_http3(code).map_or(code, u64::from);
+            lost(format!("{at} closed the connection (code {code}{reason})"))
         }
         ConnectionError::ConnectionClosed(close) => {
             let reason = said(&String::from_utf8_lossy(&close.reason), peer);
