@@ -13,7 +13,7 @@ use common::{
 use gst::prelude::*;
 use gstmoq::{
     media::catalog::{AudioRendition, Rendition, VideoRendition, deflate, hang},
-    net::relay::Relay,
+    net::{relay::Relay, transport::versions},
 };
 use moqsrc_support::{attach, relay};
 use parking_lot::Mutex;
@@ -163,6 +163,25 @@ fn the_property_says_which_form_is_read() {
     }
 }
 
+/// They differ in how they refuse the tracks that are not there.
+#[test]
+fn another_form_is_found_in_every_protocol_version() {
+    let relay = relay();
+    let msf = br#"{"tracks":[{"name":"sound","packaging":"loc","role":"audio","codec":"opus"}]}"#;
+    let mut publisher = Foreign::new(&relay.url(), "only-msf.hang");
+    publisher.catalog("catalog", &[msf]);
+    publisher.announce();
+    for version in versions::NAMES {
+        let properties = format!("protocol-versions=<{version}>");
+        let player = Player::start(&relay, "only-msf.hang", &properties);
+        player.pad("audio_0");
+        let source = player.pipeline.by_name("src");
+        wait_until(&format!("{version} is told"), || {
+            source.property::<Option<String>>("moq-version").as_deref() == Some(version)
+        });
+    }
+}
+
 #[test]
 fn deltas_add_pads_and_leave_the_others_as_they_are() {
     let relay = relay();
@@ -250,8 +269,25 @@ fn what_cannot_be_played_costs_its_own_track_only() {
     publisher.feed();
     record.wait_count(20);
     assert_eq!(player.pad_names(), ["audio_0"]);
-    // The init segment that is none.
+    // The init segment that is none. It is told of once, not with each catalog.
     assert_eq!(player.warning(), "codec");
+    let more = mixed.replacen(
+        r#""sound":"#,
+        r#""more":{"codec":"mp3","sampleRate":44100,"numberOfChannels":2},"sound":"#,
+        1,
+    );
+    publisher.catalog("catalog.json", &[more.as_bytes()]);
+    player.pad("audio_1");
+    let bus = player.pipeline.0.bus().expect("a bus");
+    while let Some(message) = bus.pop() {
+        // Nobody publishes the track that was added.
+        if let gst::MessageView::Warning(warning) = message.view() {
+            let cause = warning
+                .details()
+                .and_then(|it| it.get::<String>("cause").ok());
+            assert_ne!(cause.as_deref(), Some("codec"), "{message:?}");
+        }
+    }
 }
 
 #[test]

@@ -385,7 +385,7 @@ fn played(
     publisher.announce();
 
     let player = Pipeline::launch(&format!(
-        "moqsrc name=src {} broadcast=codecs.hang latency=300 fakesink",
+        "moqsrc name=src {} broadcast=codecs.hang latency=2000 fakesink",
         to_player(&relay)
     ));
     player

@@ -125,7 +125,7 @@ fn moqsrc_plays_what_moq_imports() {
     record(&Row {
         peer: PEER,
         direction: "its import → moqsrc",
-        what: "H.264, Opus; legacy; hang",
+        what: "H.264, Opus; CMAF; hang",
         path: "moq-lite-06, WebTransport",
         pictures,
         sound: Some(true),

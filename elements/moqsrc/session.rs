@@ -41,6 +41,8 @@ pub(super) struct Session {
 #[derive(Default)]
 struct State {
     entries: Vec<Entry>,
+    /// Tracks of the catalog that cannot be played, with the reason.
+    refused: Vec<(String, String)>,
     /// By track name.
     slots: BTreeMap<String, Slot>,
     pads_made: BTreeMap<Kind, u32>,
@@ -117,7 +119,8 @@ impl Session {
     /// Makes the element's pads those of the catalog.
     pub(super) fn take_catalog(&self, element: &MoqSrc, catalog: &Catalog) {
         let (mut entries, refused) = streams::entries(catalog, &self.source_id);
-        for (track, reason) in refused {
+        let told = std::mem::replace(&mut self.state.lock().refused, refused.clone());
+        for (track, reason) in refused.iter().filter(|it| !told.contains(it)) {
             element.imp().warn(&Error::new(
                 Cause::Codec,
                 format!("the track '{track}' cannot be played: {reason}"),
