@@ -106,8 +106,10 @@ impl Rig {
         let sent = self.sound.lock().clone();
         let place = |seen: &Seen| sent.iter().position(|hash| *hash == seen.hash);
         let places: Vec<usize> = got.iter().map(|seen| place(seen).expect("sent")).collect();
-        let gap = places.windows(2).find(|pair| pair[1] != pair[0] + 1);
-        assert_eq!(gap, None, "sound has a gap, {} packets in", places[0]);
+        // A player on a busy machine may find a better mapping soon after its join; what it leaves out then is no loss of the network.
+        let remade = |n: usize| got[n].flags.contains(gst::BufferFlags::RESYNC);
+        let gap = (1..places.len()).find(|n| places[*n] != places[n - 1] + 1 && !remade(*n));
+        assert_eq!(gap, None, "sound has a gap: {places:?}");
     }
 }
 

@@ -6,9 +6,10 @@ mod moqsrc_support;
 use common::{
     Pipeline,
     publisher::{BROADCAST, Publisher},
+    wait_until,
 };
 use gst::prelude::*;
-use moqsrc_support::{attach, bare, player, relay, wait_no_more_pads, wait_until};
+use moqsrc_support::{attach, bare, player, relay, wait_no_more_pads};
 use parking_lot::Mutex;
 
 #[test]

@@ -11,9 +11,10 @@ use std::{
 use common::{
     LIMIT, Pipeline, Record,
     publisher::{BROADCAST, Publisher},
+    wait_until,
 };
 use gst::prelude::*;
-use moqsrc_support::{attach, bare, moqsink, player, relay, wait_no_more_pads, wait_until};
+use moqsrc_support::{attach, bare, moqsink, player, relay, wait_no_more_pads};
 use parking_lot::Mutex;
 
 /// The group id and the id of each stream, by pad.

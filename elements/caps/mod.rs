@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::media::codec::Kind;
 
-pub use output::{audio_caps, video_caps};
+pub use output::{audio_caps, output_template, video_caps};
 pub use stream::{
     AudioCoding, AudioStream, Av1Stream, NalStream, Packaging, Stream, VideoCoding, VideoStream,
     suffix,

@@ -117,7 +117,7 @@ pub(super) struct Track {
 pub(super) struct Written {
     /// The network does not keep up.
     pub overflow: Option<Overflow>,
-    /// The stream went back in time and runs by the clock now: nothing more of it before this running time, ns.
+    /// The stream went back in time: nothing more of it before this running time, ns.
     pub due: Option<i64>,
 }
 

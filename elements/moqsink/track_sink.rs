@@ -237,7 +237,7 @@ impl MoqTrackSink {
         Ok(())
     }
 
-    /// Holds a stream that went back in time to the clock. Whoever paced it upstream (`identity sync=true`, a live source)
+    /// Holds a stream that went back in time and runs away from the clock. Whoever paced it upstream (`identity sync=true`)
     /// did so by the old time, which lies behind, and does not any more: a file in a loop would go out as fast as it is read.
     fn pace(&self, due: i64) {
         let Ok(due) = u64::try_from(due) else {

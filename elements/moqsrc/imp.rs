@@ -84,7 +84,7 @@ impl ObjectImpl for MoqSrc {
                     running.session.player.set_max_age(max_age);
                 }
             }
-            "start" | "broadcast-timeout" if running.is_some() => {
+            "start" | "catalog" | "broadcast-timeout" if running.is_some() => {
                 gst::warning!(
                     CAT,
                     imp = self,
@@ -93,6 +93,7 @@ impl ObjectImpl for MoqSrc {
                 );
             }
             "start" => settings.start = value.get().expect("type checked upstream"),
+            "catalog" => settings.catalog = value.get().expect("type checked upstream"),
             "broadcast-timeout" => {
                 settings.broadcast_timeout = value.get().expect("type checked upstream")
             }
@@ -116,6 +117,7 @@ impl ObjectImpl for MoqSrc {
             "latency" => settings.latency_ms.to_value(),
             "max-age" => settings.max_age.to_value(),
             "start" => settings.start.to_value(),
+            "catalog" => settings.catalog.to_value(),
             "broadcast-timeout" => settings.broadcast_timeout.to_value(),
             _ => unreachable!("every installed property is handled"),
         }
@@ -156,8 +158,8 @@ impl ElementImpl for MoqSrc {
                 .expect("a valid template")
             };
             vec![
-                sometimes("video_%u", &caps::template(Some(Kind::Video))),
-                sometimes("audio_%u", &caps::template(Some(Kind::Audio))),
+                sometimes("video_%u", &caps::output_template(Kind::Video)),
+                sometimes("audio_%u", &caps::output_template(Kind::Audio)),
             ]
         });
         &TEMPLATES

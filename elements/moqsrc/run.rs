@@ -154,6 +154,7 @@ impl imp::MoqSrc {
             latency: Nanos::try_from(settings.latency().nseconds()).unwrap_or(Nanos::MAX / 4),
             max_age: settings.max_age(),
             start: settings.start.into(),
+            catalog: settings.catalog.into(),
             broadcast_timeout: Duration::from_nanos(settings.broadcast_timeout),
         };
         let (slot, mut letters) = mailbox();

@@ -116,26 +116,17 @@ impl Session {
 
     /// Makes the element's pads those of the catalog.
     pub(super) fn take_catalog(&self, element: &MoqSrc, catalog: &Catalog) {
-        let (entries, refused) = streams::entries(catalog, &self.source_id);
+        let (mut entries, refused) = streams::entries(catalog, &self.source_id);
         for (track, reason) in refused {
             element.imp().warn(&Error::new(
                 Cause::Codec,
                 format!("the track '{track}' cannot be played: {reason}"),
             ));
         }
-        let changed = {
-            let mut state = self.state.lock();
-            let same = |a: &Entry, b: &Entry| a.track == b.track && a.rendition == b.rendition;
-            let changed = state.entries.len() != entries.len()
-                || state
-                    .entries
-                    .iter()
-                    .zip(&entries)
-                    .any(|(old, new)| !same(old, new));
-            state.adopt(entries);
-            changed
-        };
-        if changed {
+        let known = self.state.lock().entries.clone();
+        let is_another = streams::carry_on(&known, &mut entries);
+        self.state.lock().adopt(entries);
+        if is_another {
             self.post_collection(element);
         }
         self.fill_slots(element, false);
@@ -193,7 +184,8 @@ impl Session {
                 .entries
                 .iter()
                 .filter(|entry| {
-                    state.selection.has(entry) && !state.slots.contains_key(&entry.track)
+                    state.selection.wants(entry, &state.entries)
+                        && !state.slots.contains_key(&entry.track)
                 })
                 .cloned()
                 .collect()
@@ -311,6 +303,12 @@ impl Session {
     }
 }
 
+/// The name of a stream's caps.
+fn media_type(stream: &gst::Stream) -> Option<String> {
+    let caps = stream.caps()?;
+    Some(caps.structure(0)?.name().to_string())
+}
+
 impl State {
     fn is_over(&self) -> bool {
         self.stopping || self.ending
@@ -332,8 +330,13 @@ impl State {
             })
             .collect();
         for track in gone {
-            let kind = self.slots[&track].kind;
-            let Some(at) = fresh.iter().position(|entry| entry.kind == kind) else {
+            let slot = &self.slots[&track];
+            let is_of_kind = |entry: &&Entry| entry.kind == slot.kind;
+            let codec = media_type(&slot.stream());
+            // What is linked takes this codec, and maybe no other.
+            let of_codec = |entry: &&Entry| is_of_kind(entry) && media_type(&entry.stream) == codec;
+            let best = fresh.iter().position(of_codec);
+            let Some(at) = best.or_else(|| fresh.iter().position(is_of_kind)) else {
                 continue;
             };
             let heir = fresh.remove(at);

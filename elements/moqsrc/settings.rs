@@ -4,7 +4,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use gst::{glib, prelude::*};
 
-use super::MoqSrcStart;
+use super::{MoqSrcCatalog, MoqSrcStart};
 use crate::{
     elements::connection::{ConnectionSettings, ConnectionStatus},
     net::{
@@ -22,6 +22,7 @@ pub(super) struct Settings {
     /// ns; `u64::MAX` = follow the latency.
     pub max_age: u64,
     pub start: MoqSrcStart,
+    pub catalog: MoqSrcCatalog,
     /// ns; 0 = for ever.
     pub broadcast_timeout: u64,
 }
@@ -33,6 +34,7 @@ impl Default for Settings {
             latency_ms: DEFAULT_LATENCY_MS,
             max_age: u64::MAX,
             start: MoqSrcStart::default(),
+            catalog: MoqSrcCatalog::default(),
             broadcast_timeout: 0,
         }
     }
@@ -86,6 +88,11 @@ fn own_properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecEnum::builder_with_default("start", MoqSrcStart::default())
             .nick("Start")
             .blurb("Where playing begins: at the live edge, or with the next group for recordings. Changeable in NULL and READY")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("catalog", MoqSrcCatalog::default())
+            .nick("Catalog")
+            .blurb("Which form of the broadcast's catalog is read. Changeable in NULL and READY")
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt64::builder("broadcast-timeout")

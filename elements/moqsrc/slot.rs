@@ -147,6 +147,10 @@ impl Slot {
         })
     }
 
+    pub(super) fn stream(&self) -> gst::Stream {
+        self.stream.lock().clone()
+    }
+
     /// The pad goes on with another track of its kind, as another stream.
     pub(super) fn continue_with(&self, stream: &gst::Stream, track: &str) {
         *self.stream.lock() = stream.clone();

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     elements::caps::{self, CapsError},
-    media::catalog::{Catalog, Rendition},
+    media::{
+        catalog::{Catalog, Rendition},
+        codec::Codec,
+    },
 };
 
 /// Video or audio: what a pad is named after and which tracks may take each other's place.
@@ -102,21 +105,76 @@ fn stream(
         kind.stream_type(),
         gst::StreamFlags::empty(),
     );
-    let mut tags = gst::TagList::new();
-    {
-        let tags = tags.get_mut().expect("a new list has one owner");
-        if let Some(bitrate) = rendition.bitrate() {
-            tags.add::<gst::tags::NominalBitrate>(
-                &u32::try_from(bitrate).unwrap_or(u32::MAX),
-                gst::TagMergeMode::Replace,
-            );
-        }
-        if let Some(label) = rendition.label() {
-            tags.add::<gst::tags::Title>(&label, gst::TagMergeMode::Replace);
+    stream.set_tags(Some(&tags_of(rendition)));
+    stream
+}
+
+/// What the catalog says of a track for people and for muxers.
+pub(super) fn tags_of(rendition: &Rendition) -> gst::TagList {
+    let mut list = gst::TagList::new();
+    let tags = list.get_mut().expect("a new list has one owner");
+    let mode = gst::TagMergeMode::Replace;
+    if let Some(name) = codec_name(&Codec::parse(rendition.codec())) {
+        match rendition {
+            Rendition::Video(_) => tags.add::<gst::tags::VideoCodec>(&name, mode),
+            Rendition::Audio(_) => tags.add::<gst::tags::AudioCodec>(&name, mode),
         }
     }
-    stream.set_tags(Some(&tags));
-    stream
+    if let Some(bitrate) = rendition.bitrate() {
+        let bitrate = u32::try_from(bitrate).unwrap_or(u32::MAX);
+        tags.add::<gst::tags::NominalBitrate>(&bitrate, mode);
+    }
+    if let Some(label) = rendition.label() {
+        tags.add::<gst::tags::Title>(&label, mode);
+    }
+    if let Some(language) = rendition.language().and_then(language_code) {
+        tags.add::<gst::tags::LanguageCode>(&language, mode);
+    }
+    list
+}
+
+/// As GStreamer's parsers name them.
+fn codec_name(codec: &Codec) -> Option<&'static str> {
+    Some(match codec {
+        Codec::H264(_) => "H.264",
+        Codec::H265(_) => "H.265",
+        Codec::Av1(_) => "AV1",
+        Codec::Vp8 => "VP8",
+        Codec::Vp9(_) => "VP9",
+        Codec::Opus => "Opus",
+        Codec::Aac { .. } => "MPEG-4 AAC",
+        Codec::Mp3 => "MPEG-1 Layer 3 (MP3)",
+        Codec::Flac => "Free Lossless Audio Codec (FLAC)",
+        Codec::Pcm | Codec::Unknown(_) => return None,
+    })
+}
+
+/// The ISO 639 code that a language tag (RFC 5646) begins with: the tag of GStreamer takes nothing more.
+fn language_code(tag: &str) -> Option<&str> {
+    let primary = tag.split('-').next()?;
+    let is_code =
+        (2..=3).contains(&primary.len()) && primary.bytes().all(|byte| byte.is_ascii_alphabetic());
+    is_code.then_some(primary)
+}
+
+/// Lets streams that play on as they are be the objects that the application has, and tells those of their new tags. Returns
+/// whether the collection is another one.
+pub(super) fn carry_on(known: &[Entry], entries: &mut [Entry]) -> bool {
+    let mut same = 0;
+    for entry in entries.iter_mut() {
+        let before = known.iter().find(|known| {
+            known.track == entry.track && known.rendition.same_decoder(&entry.rendition)
+        });
+        let Some(before) = before else { continue };
+        same += 1;
+        let stream = &before.stream;
+        if before.rendition != entry.rendition {
+            stream.set_caps(entry.stream.caps().as_ref());
+            stream.set_tags(entry.stream.tags().as_ref());
+        }
+        entry.stream = stream.clone();
+    }
+    same != entries.len() || same != known.len()
 }
 
 /// Stable for one URL and broadcast, and without anything secret.
@@ -157,6 +215,17 @@ impl Selection {
         self.0
             .as_ref()
             .is_none_or(|choice| choice.chosen.contains(&entry.id()))
+    }
+
+    /// Whether a track gets a pad: by the choice; without one, all but those that their publisher advises to avoid while there
+    /// is another one of their kind.
+    pub(super) fn wants(&self, entry: &Entry, entries: &[Entry]) -> bool {
+        let is_alternative =
+            |other: &Entry| other.kind == entry.kind && !other.rendition.is_stalled();
+        match self.0 {
+            Some(_) => self.has(entry),
+            None => !entry.rendition.is_stalled() || !entries.iter().any(is_alternative),
+        }
     }
 
     /// Whether the application has seen the track and did not want it.

@@ -9,7 +9,7 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::{prelude::*, subclass::prelude::*};
 use parking_lot::Mutex;
 
-use super::streams::caps_of;
+use super::streams::{caps_of, tags_of};
 use crate::{
     media::catalog::Rendition,
     net::subscribe::{Frame, Item, TrackQueue, queue::Popped},
@@ -107,6 +107,8 @@ mod imp {
         pub(super) caps: Mutex<Option<gst::Caps>>,
         /// Pushed before the next caps.
         pub(super) stream_start: Mutex<Option<gst::Event>>,
+        /// What was said last of this stream.
+        pub(super) tags: Mutex<Option<gst::TagList>>,
         /// Pushed as soon as there is something to push.
         pub(super) collection: Mutex<Option<gst::Event>>,
         /// The segment that no buffer has been pushed in yet.
@@ -267,10 +269,21 @@ mod imp {
             if let Some(stream_start) = stream_start {
                 self.push_event(stream_start);
                 self.push_event(gst::event::Caps::new(&caps));
+                *self.tags.lock() = None;
             }
             self.obj()
                 .set_caps(&caps)
-                .map_err(|_| gst::FlowError::NotNegotiated)
+                .map_err(|_| gst::FlowError::NotNegotiated)?;
+            self.tell_tags(tags_of(rendition));
+            Ok(())
+        }
+
+        /// Once for each stream and change.
+        fn tell_tags(&self, tags: gst::TagList) {
+            let told = self.tags.lock().replace(tags.clone());
+            if told.as_ref() != Some(&tags) {
+                self.push_event(gst::event::Tag::new(tags));
+            }
         }
 
         /// The base class sends a segment with the first buffer in it only, and a gap needs one too.

@@ -128,6 +128,10 @@ impl Backlog {
             self.rtt = 0;
         }
         self.max_age = terms.max_age;
+        if terms.max_age.is_none() {
+            // Nobody is left for whom the network would have to keep up.
+            self.losing = false;
+        }
         if let Some(rtt) = terms.rtt {
             self.rtt = match self.rtt {
                 0 => rtt,
@@ -385,6 +389,21 @@ mod tests {
         track.write(PER_GROUP + 4);
         track.end(0, End::Released, 0);
         assert_eq!(track.lost(), (NONE, NONE));
+    }
+
+    #[test]
+    fn congestion_is_over_when_nobody_subscribes_any_more() {
+        let mut backlog = Backlog {
+            losing: true,
+            told: Some(0),
+            ..Backlog::default()
+        };
+        backlog.set_terms(Terms {
+            max_age: None,
+            rtt: None,
+        });
+        assert_eq!(backlog.check(SECOND), Some(Notice::Over));
+        assert_eq!(backlog.check(2 * SECOND), None);
     }
 
     #[test]

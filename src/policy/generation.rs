@@ -4,11 +4,20 @@
 //! goes on. Each such change is a generation with an offset of its own, chosen so that the catalog's `clock.wall` stays true:
 //! media time = wall time − wall time of media time 0.
 
+use std::collections::VecDeque;
+
 /// A generation that starts in the past of what was written is put this far behind it.
 const STEP: i64 = 20_000_000;
 
 /// How far a picture may be shown before one that was decoded earlier.
 const REORDER: i64 = 1_000_000_000;
+
+/// How much of it a live source may send at once when it begins again, such as the backlog of a connection that is back. What
+/// goes on to come faster than the clock is a file in a loop.
+const BACKLOG: i64 = 2_000_000_000;
+
+/// Generations that are remembered, for tracks that change over late.
+const KEPT: usize = 64;
 
 /// Disagreement of two wall clocks that is not worth a change, in ns.
 const TOLERANCE: i64 = 2_000_000;
@@ -37,23 +46,9 @@ pub struct Mapped {
     pub time: i64,
     /// The mapping is another one than for the frame before.
     pub jumped: bool,
-    /// For a stream that began again in its own past (a file read in a loop): the running time, ns, of the pipeline at which
-    /// the frame comes if the stream goes on by the clock.
+    /// For a stream that began again in its own past: the running time, ns, of the pipeline before which nothing that goes by
+    /// the clock comes this far, not even with a backlog.
     pub due: Option<i64>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Generation {
-    /// Media time of running time 0.
-    offset: i64,
-    /// By how much it was ahead of the clock when it began.
-    lead: i64,
-}
-
-impl Generation {
-    fn new(offset: i64) -> Self {
-        Self { offset, lead: 0 }
-    }
 }
 
 /// The mapping of a broadcast that is published; see the module.
@@ -62,11 +57,16 @@ pub struct Generations {
     anchor: Option<Anchor>,
     /// Unix time of media time 0.
     wall: Option<i64>,
-    /// Never empty once a frame was mapped.
-    all: Vec<Generation>,
+    /// Media time of running time 0 in each of the newest generations; never empty once a frame was mapped.
+    offsets: VecDeque<i64>,
+    /// The number of the oldest of them.
+    oldest: usize,
     /// The newest generation that a new anchor began: it concerns every track.
     anchored: usize,
+    anchored_offset: i64,
     newest: i64,
+    /// By how much the newest frame was ahead of the clock when a stream first began again.
+    ahead: i64,
 }
 
 impl Generations {
@@ -82,19 +82,34 @@ impl Generations {
 
     /// Running time is another one from now on.
     pub fn set_anchor(&mut self, anchor: Anchor) {
-        let first = self.anchor.replace(anchor).is_none();
+        self.anchor = Some(anchor);
         let wall = *self.wall.get_or_insert(anchor.wall);
         let offset = anchor.wall - wall;
-        if first {
-            self.all = vec![Generation::new(offset)];
-        } else if self
-            .all
-            .last()
-            .is_none_or(|last| (last.offset - offset).abs() > TOLERANCE)
-        {
-            self.all.push(Generation::new(offset));
-            self.anchored = self.all.len() - 1;
+        let goes_on = |last: &i64| (last - offset).abs() <= TOLERANCE;
+        if !self.offsets.back().is_some_and(goes_on) {
+            self.anchored = self.push(offset);
+            self.anchored_offset = offset;
         }
+    }
+
+    /// Begins a generation and gives its number.
+    fn push(&mut self, offset: i64) -> usize {
+        self.offsets.push_back(offset);
+        if self.offsets.len() > KEPT {
+            self.offsets.pop_front();
+            self.oldest += 1;
+        }
+        self.last()
+    }
+
+    fn last(&self) -> usize {
+        self.oldest + self.offsets.len().saturating_sub(1)
+    }
+
+    /// Of one that is not kept, that of the oldest that is.
+    fn offset(&self, generation: usize) -> i64 {
+        let at = generation.saturating_sub(self.oldest);
+        self.offsets.get(at).copied().unwrap_or(0)
     }
 
     /// Media time of a frame. `restart`: a segment began before it, so that it has to follow everything before; without,
@@ -107,11 +122,11 @@ impl Generations {
         restart: bool,
         now: Option<i64>,
     ) -> Mapped {
-        if self.all.is_empty() {
-            self.all.push(Generation::new(0));
+        if self.offsets.is_empty() {
+            self.push(0);
         }
         let before = position.generation;
-        position.generation = before.max(self.anchored);
+        position.generation = before.max(self.anchored).max(self.oldest);
         let reorder = if restart { 0 } else { REORDER };
         let fits = |time: i64| {
             time >= 0
@@ -119,22 +134,21 @@ impl Generations {
                     .newest
                     .is_none_or(|newest| time + reorder >= newest)
         };
-        let last = self.all.len() - 1;
-        let mut time = running.saturating_add(self.all[position.generation].offset);
+        let last = self.last();
+        let mut time = running.saturating_add(self.offset(position.generation));
         let mut generation = position.generation;
         if !fits(time) {
             // Another track went back before: stay in sync with it.
             generation = last;
-            time = running.saturating_add(self.all[last].offset);
+            time = running.saturating_add(self.offset(last));
         }
         if !fits(time) {
-            let now = now.map(|now| now.saturating_add(self.all[self.anchored].offset));
+            let now = now.map(|now| now.saturating_add(self.anchored_offset));
+            if last == self.anchored {
+                self.ahead = now.map_or(0, |now| self.newest.saturating_sub(now).max(0));
+            }
             time = now.unwrap_or(0).max(self.newest + STEP);
-            self.all.push(Generation {
-                offset: time.saturating_sub(running),
-                lead: now.map_or(0, |now| time.saturating_sub(now)),
-            });
-            generation = self.all.len() - 1;
+            generation = self.push(time.saturating_sub(running));
         }
         position.generation = generation;
         let jumped = position.newest.is_some() && generation != before;
@@ -144,8 +158,9 @@ impl Generations {
         });
         self.newest = self.newest.max(time);
         let due = (generation > self.anchored).then(|| {
-            time.saturating_sub(self.all[self.anchored].offset)
-                .saturating_sub(self.all[generation].lead)
+            time.saturating_sub(self.anchored_offset)
+                .saturating_sub(self.ahead)
+                .saturating_sub(BACKLOG)
         });
         Mapped { time, jumped, due }
     }
@@ -238,30 +253,71 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_again_is_due_when_its_media_time_has_come() {
+    fn what_begins_again_is_due_a_backlog_before_its_media_time() {
         let mut generations = Generations::default();
         generations.set_anchor(anchor(0, START));
         let mut track = Position::default();
         let first = generations.map(&mut track, 10 * SECOND, false, Some(10 * SECOND));
         assert_eq!(first.due, None);
         let again = generations.map(&mut track, 0, true, Some(12 * SECOND));
-        assert_eq!((again.time, again.due), (12 * SECOND, Some(12 * SECOND)));
-        let next = generations.map(&mut track, 40 * MS, false, Some(12 * SECOND));
-        assert_eq!(next.due, Some(12 * SECOND + 40 * MS));
-        // A stream that is ahead of the clock stays so far ahead.
-        let ahead = generations.map(&mut track, 60 * SECOND, false, Some(13 * SECOND));
-        assert_eq!(ahead.time, 72 * SECOND);
-        let again = generations.map(&mut track, 0, true, Some(13 * SECOND));
-        assert_eq!(
-            (again.time, again.due),
-            (72 * SECOND + STEP, Some(13 * SECOND))
-        );
-        let next = generations.map(&mut track, 40 * MS, false, Some(13 * SECOND));
-        assert_eq!(next.due, Some(13 * SECOND + 40 * MS));
+        assert_eq!((again.time, again.due), (12 * SECOND, Some(10 * SECOND)));
+        // Two seconds at once are a backlog; with more the stream is held to the clock, in every pass.
+        let next = generations.map(&mut track, 2 * SECOND, false, Some(12 * SECOND));
+        assert_eq!(next.due, Some(12 * SECOND));
+        let next = generations.map(&mut track, 5 * SECOND, false, Some(12 * SECOND));
+        assert_eq!(next.due, Some(15 * SECOND));
+        let again = generations.map(&mut track, 0, true, Some(15 * SECOND));
+        assert_eq!(again.time, 17 * SECOND + STEP);
+        assert_eq!(again.due, Some(15 * SECOND + STEP));
         // A pause: running time 0 is another moment, and the generation is over.
         generations.set_anchor(anchor(5, START + 100 * SECOND));
         let resumed = generations.map(&mut track, 3 * SECOND, true, Some(3 * SECOND));
         assert_eq!((resumed.time, resumed.due), (103 * SECOND, None));
+    }
+
+    #[test]
+    fn a_stream_that_is_ahead_of_the_clock_stays_so_far_ahead() {
+        let mut generations = Generations::default();
+        generations.set_anchor(anchor(0, START));
+        let mut track = Position::default();
+        generations.map(&mut track, 60 * SECOND, false, Some(10 * SECOND));
+        let again = generations.map(&mut track, 0, true, Some(10 * SECOND));
+        assert_eq!(again.time, 60 * SECOND + STEP);
+        assert_eq!(again.due, Some(8 * SECOND + STEP));
+    }
+
+    #[test]
+    fn a_clock_that_comes_after_a_step_back_begins_a_generation() {
+        let mut generations = Generations::default();
+        let mut track = Position::default();
+        generations.map(&mut track, 10 * SECOND, false, None);
+        generations.map(&mut track, 0, true, None);
+        generations.set_anchor(anchor(0, START));
+        let mapped = generations.map(&mut track, 20 * SECOND, true, Some(20 * SECOND));
+        assert!(mapped.time >= 20 * SECOND);
+    }
+
+    #[test]
+    fn generations_without_end_are_not_all_kept() {
+        let mut generations = Generations::default();
+        generations.set_anchor(anchor(0, START));
+        let (mut track, mut idle) = (Position::default(), Position::default());
+        generations.map(&mut idle, SECOND, false, Some(SECOND));
+        let mut newest = 0;
+        for pass in 0..1000 {
+            let now = Some(pass * SECOND);
+            let time = generations.map(&mut track, 0, true, now).time;
+            assert!(pass == 0 || time > newest);
+            newest = generations.map(&mut track, 40 * MS, false, now).time;
+        }
+        assert!(generations.offsets.len() <= KEPT);
+        let late = generations.map(&mut idle, 0, true, Some(1000 * SECOND));
+        assert!(late.jumped && late.time > SECOND);
+        let again = generations.map(&mut track, 0, true, Some(2000 * SECOND));
+        assert_eq!(
+            (again.time, again.due),
+            (2000 * SECOND, Some(1998 * SECOND))
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+pub mod foreign;
 pub mod interop;
 pub mod launch;
 pub mod paths;
@@ -235,6 +236,14 @@ impl Record {
 
     pub fn wait_count(&self, count: usize) -> Vec<Seen> {
         self.wait(&format!("{count} buffers"), |seen| seen.len() >= count)
+    }
+}
+
+pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !holds() {
+        assert!(Instant::now() < end, "{what}: not within {LIMIT:?}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -530,7 +530,10 @@ pub fn assert_decodable(sent: &[Sent], got: &[Seen]) -> Vec<usize> {
             .iter()
             .position(|sent| sent.hash == seen.hash)
             .map(|at| at + from)
-            .unwrap_or_else(|| panic!("frame {n} was not sent after frame {from}"));
+            .unwrap_or_else(|| {
+                let sent = sent.iter().position(|sent| sent.hash == seen.hash);
+                panic!("frame {n}, sent as {sent:?}, comes after {indices:?}: {seen:?}")
+            });
         let follows = n > 0 && index == next;
         assert!(
             follows || seen.is_key(),

@@ -3,10 +3,7 @@
 // Each test program uses its own part of it.
 #![allow(dead_code)]
 
-use std::{
-    sync::mpsc,
-    time::{Duration, Instant},
-};
+use std::sync::mpsc;
 
 use gst::prelude::*;
 use gstmoq::net::relay::{Relay, RelayConfig};
@@ -66,14 +63,6 @@ pub fn attach(pipeline: &Pipeline, pad: &gst::Pad) -> Record {
     pad.link(&queue.static_pad("sink").expect("a pad"))
         .expect("linked");
     record
-}
-
-pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
-    let end = Instant::now() + LIMIT;
-    while !holds() {
-        assert!(Instant::now() < end, "{what}: not within {LIMIT:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 pub fn wait_no_more_pads(source: &gst::Element, play: impl FnOnce()) {

@@ -37,8 +37,18 @@ impl Changes {
             presentation: old.display != new.display || old.orientation != new.orientation,
             ..Self::default()
         };
-        changes.compare(Kind::Video, &old.video, &new.video, same_video_decoder);
-        changes.compare(Kind::Audio, &old.audio, &new.audio, same_audio_decoder);
+        changes.compare(
+            Kind::Video,
+            &old.video,
+            &new.video,
+            VideoRendition::same_decoder,
+        );
+        changes.compare(
+            Kind::Audio,
+            &old.audio,
+            &new.audio,
+            AudioRendition::same_decoder,
+        );
         changes
     }
 
@@ -80,25 +90,6 @@ impl Changes {
             }
         }
     }
-}
-
-fn same_video_decoder(a: &VideoRendition, b: &VideoRendition) -> bool {
-    a.codec == b.codec
-        && a.description == b.description
-        && a.coded_width == b.coded_width
-        && a.coded_height == b.coded_height
-        && a.display_aspect == b.display_aspect
-        && a.container == b.container
-        && a.broadcast == b.broadcast
-}
-
-fn same_audio_decoder(a: &AudioRendition, b: &AudioRendition) -> bool {
-    a.codec == b.codec
-        && a.description == b.description
-        && a.sample_rate == b.sample_rate
-        && a.channels == b.channels
-        && a.container == b.container
-        && a.broadcast == b.broadcast
 }
 
 #[cfg(test)]

@@ -39,6 +39,37 @@ impl Rendition {
         }
     }
 
+    /// BCP 47 language tag.
+    pub fn language(&self) -> Option<&str> {
+        match self {
+            Self::Video(_) => None,
+            Self::Audio(audio) => audio.language.as_deref(),
+        }
+    }
+
+    /// Path of the broadcast that has this track, relative to the catalog's.
+    pub fn broadcast(&self) -> Option<&str> {
+        match self {
+            Self::Video(video) => video.broadcast.as_deref(),
+            Self::Audio(audio) => audio.broadcast.as_deref(),
+        }
+    }
+
+    /// The publisher advises to avoid this rendition for now.
+    pub fn is_stalled(&self) -> bool {
+        matches!(self, Self::Video(video) if video.stalled)
+    }
+
+    /// Whether a player goes on with `other` as it is: codec, description, size, aspect, sample rate, channels, container
+    /// and place are the same.
+    pub fn same_decoder(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Video(this), Self::Video(other)) => this.same_decoder(other),
+            (Self::Audio(this), Self::Audio(other)) => this.same_decoder(other),
+            _ => false,
+        }
+    }
+
     /// bit/s
     pub fn bitrate(&self) -> Option<u64> {
         match self {
@@ -68,12 +99,31 @@ impl VideoRendition {
     pub fn decoder_description(&self) -> Option<Bytes> {
         decoder_description(self.description.as_ref(), &self.container)
     }
+
+    pub(super) fn same_decoder(&self, other: &Self) -> bool {
+        self.codec == other.codec
+            && self.description == other.description
+            && self.coded_width == other.coded_width
+            && self.coded_height == other.coded_height
+            && self.display_aspect == other.display_aspect
+            && self.container == other.container
+            && self.broadcast == other.broadcast
+    }
 }
 
 impl AudioRendition {
     /// As [`VideoRendition::decoder_description`].
     pub fn decoder_description(&self) -> Option<Bytes> {
         decoder_description(self.description.as_ref(), &self.container)
+    }
+
+    pub(super) fn same_decoder(&self, other: &Self) -> bool {
+        self.codec == other.codec
+            && self.description == other.description
+            && self.sample_rate == other.sample_rate
+            && self.channels == other.channels
+            && self.container == other.container
+            && self.broadcast == other.broadcast
     }
 }
 

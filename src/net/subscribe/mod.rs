@@ -13,5 +13,6 @@ pub mod queue;
 pub mod reader;
 mod track;
 
+pub use catalog::CatalogFormat;
 pub use player::{Player, PlayerConfig, PlayerEvent, RunningClock, Start};
 pub use queue::{Frame, Item, TrackQueue};

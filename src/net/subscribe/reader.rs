@@ -25,6 +25,22 @@ impl Discovery {
         }
     }
 
+    /// Watches for the broadcast that this one's catalog refers to, by a path relative to it (RFC 3986 §5.2). `None` if that
+    /// leaves what the relay serves here.
+    pub fn sibling(&self, reference: &str) -> Option<Self> {
+        let base = moq_net::Path::new(&self.path);
+        let path = base.try_resolve(&moq_net::path::Relative::new(reference))?;
+        (!path.is_empty()).then(|| Self {
+            consumer: self.consumer.clone(),
+            path: path.as_str().to_owned(),
+        })
+    }
+
+    /// Whether both watch for the same broadcast.
+    pub fn is_for_the_same(&self, other: &Self) -> bool {
+        moq_net::Path::new(&self.path) == moq_net::Path::new(&other.path)
+    }
+
     /// Waits until the broadcast is announced, for as long as that takes.
     ///
     /// # Errors
@@ -123,6 +139,11 @@ pub struct GroupReader {
 impl GroupReader {
     pub fn sequence(&self) -> u64 {
         self.consumer.sequence
+    }
+
+    /// The place in the group of the frame that was read last.
+    pub fn index(&self) -> u64 {
+        self.consumer.index().saturating_sub(1)
     }
 
     /// The next frame's payload; `None` at the end of the group.

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     player::RunningClock,
-    reader::{BroadcastReader, GroupReader},
+    reader::{BroadcastReader, Discovery, GroupReader},
 };
 use crate::{
     net::error::Result,
@@ -28,6 +28,8 @@ pub(super) enum Arrival {
     },
     Frame {
         seq: u64,
+        /// Its place in the group.
+        index: u64,
         payload: Bytes,
         now: Nanos,
     },
@@ -44,6 +46,14 @@ pub(super) enum Arrival {
 
 pub(super) type Arrivals = mpsc::Sender<(TrackId, Arrival)>;
 
+/// Where a track is.
+pub(super) enum Place {
+    /// In the broadcast that is played.
+    Here(BroadcastReader),
+    /// In another one, which may not be announced yet.
+    Elsewhere(Discovery),
+}
+
 /// What to subscribe to and where to report.
 pub(super) struct Reading {
     pub id: TrackId,
@@ -58,10 +68,10 @@ pub(super) struct Reading {
 }
 
 /// Subscribes and reads until the track or the subscription ends.
-pub(super) async fn read(broadcast: BroadcastReader, reading: Reading) {
+pub(super) async fn read(place: Place, reading: Reading) {
     let id = reading.id;
     let arrivals = reading.arrivals.clone();
-    let last = match read_groups(broadcast, reading).await {
+    let last = match read_groups(place, reading).await {
         Ok(()) => Arrival::Finished,
         Err(err) => Arrival::Failed(err),
     };
@@ -69,7 +79,11 @@ pub(super) async fn read(broadcast: BroadcastReader, reading: Reading) {
     let _ = arrivals.send((id, last)).await;
 }
 
-async fn read_groups(broadcast: BroadcastReader, mut reading: Reading) -> Result<()> {
+async fn read_groups(place: Place, mut reading: Reading) -> Result<()> {
+    let broadcast = match place {
+        Place::Here(broadcast) => broadcast,
+        Place::Elsewhere(discovery) => discovery.next().await?,
+    };
     let max_age = *reading.max_age.borrow_and_update();
     let mut track = broadcast
         .track(&reading.name, reading.priority, max_age)
@@ -123,11 +137,13 @@ async fn read_frames(
             Ok(Some(payload)) => {
                 // Paused: nothing is pushed, and play goes on at the live edge.
                 let Some(now) = clock.now() else { continue };
-                if arrivals
-                    .send((id, Arrival::Frame { seq, payload, now }))
-                    .await
-                    .is_err()
-                {
+                let frame = Arrival::Frame {
+                    seq,
+                    index: group.index(),
+                    payload,
+                    now,
+                };
+                if arrivals.send((id, frame)).await.is_err() {
                     return;
                 }
             }
@@ -185,7 +201,8 @@ mod tests {
             arrivals: sender,
         };
         runtime::handle().block_on(async {
-            let task = tokio::spawn(read(BroadcastReader::of(broadcast.consume()), reading));
+            let here = Place::Here(BroadcastReader::of(broadcast.consume()));
+            let task = tokio::spawn(read(here, reading));
             // None of them ends.
             let last = MAX_OPEN_GROUPS as u64;
             let mut groups = Vec::new();

@@ -162,17 +162,21 @@ impl Engine {
         }
     }
 
-    /// A frame as it came from the network at running time `now`.
-    pub fn frame(
+    /// An object as it came from the network at running time `now`: its group and its place in that. A group that comes
+    /// again, over a second connection or a relay that changes over, goes on where it was.
+    pub fn object(
         &mut self,
         id: TrackId,
-        seq: u64,
+        (seq, index): (u64, u64),
         raw: Bytes,
         now: Nanos,
     ) -> Result<(), ContainerError> {
         let Some(track) = self.tracks.get_mut(&id) else {
             return Ok(());
         };
+        if !track.is_next_object(seq, index) {
+            return Ok(());
+        }
         let frames = match track.format.as_ref().map(|format| format.decode(raw)) {
             Some(Ok(frames)) => frames,
             Some(Err(err)) => {
@@ -235,6 +239,8 @@ impl Engine {
             if !track.skips(seq) {
                 let item = Unit {
                     media_us: frame.pts_us,
+                    duration_us: frame.duration_us,
+                    key: frame.key == Some(true),
                     payload: frame.payload,
                 };
                 let _ = track.reorder.push(
@@ -252,7 +258,6 @@ impl Engine {
 
     pub fn group_ended(&mut self, id: TrackId, seq: u64, whole: bool) {
         if let Some(track) = self.tracks.get_mut(&id) {
-            track.places.remove(&seq);
             if track.skips(seq) {
                 return;
             }
@@ -408,7 +413,8 @@ impl Engine {
                     item,
                     ..
                 } => {
-                    let key = first_of_group || !track.rendition.is_video();
+                    // Groups begin with key frames, also where a container has no flags or leaves them out.
+                    let key = first_of_group || item.key || !track.rendition.is_video();
                     track.held.push_back(Ready {
                         unit: item,
                         media,

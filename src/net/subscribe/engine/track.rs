@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::Queue;
+use super::{Queue, media_nanos};
 use crate::{
     media::{
         catalog::Rendition,
@@ -47,9 +47,13 @@ pub struct TrackStats {
     pub jitter: Nanos,
 }
 
-/// Media time and payload of one access unit or packet.
+/// One access unit or packet, as its container has it.
 pub(super) struct Unit {
     pub(super) media_us: u64,
+    /// Where the container says it.
+    pub(super) duration_us: Option<u64>,
+    /// The container says that decoding can start here.
+    pub(super) key: bool,
     pub(super) payload: Bytes,
 }
 
@@ -61,6 +65,13 @@ pub(super) struct Ready {
     pub(super) key: bool,
 }
 
+/// How far a group has come: its next object, and its next frame.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    objects: u64,
+    frames: u64,
+}
+
 pub(super) struct Track {
     pub(super) rendition: Arc<Rendition>,
     pub(super) queue: Queue,
@@ -68,7 +79,7 @@ pub(super) struct Track {
     pub(super) packets: PacketTiming,
     pub(super) reorder: Reorder<Unit>,
     /// Place of the next frame in each group that is being read. Markers have no place.
-    pub(super) places: BTreeMap<u64, u64>,
+    pub(super) places: BTreeMap<u64, Place>,
     pub(super) dts: Option<Dts>,
     /// Knows the reorder depth: from the description, or from the first key frame's parameter sets.
     pub(super) dts_known: bool,
@@ -130,27 +141,46 @@ impl Track {
             resumed: false,
             stats: TrackStats::default(),
         };
-        track.set_rendition(rendition);
+        track.configure();
         track
     }
 
+    /// What does not concern the decoder leaves what is under way as it is.
     pub(super) fn set_rendition(&mut self, rendition: Arc<Rendition>) {
-        self.format = container::Decoder::new(rendition.container()).ok();
-        self.dts = None;
-        self.dts_known = !rendition.is_video();
-        if let Rendition::Audio(audio) = &*rendition {
-            self.packets = PacketTiming::new(audio);
+        let goes_on = self.rendition.same_decoder(&rendition);
+        self.rendition = rendition;
+        if goes_on {
+            self.take_framerate();
+        } else {
+            self.configure();
         }
-        if let Rendition::Video(video) = &*rendition {
+    }
+
+    fn configure(&mut self) {
+        self.take_framerate();
+        self.format = container::Decoder::new(self.rendition.container()).ok();
+        self.dts = None;
+        self.stated_depth = None;
+        self.dts_known = !self.rendition.is_video();
+        let reordering = match &*self.rendition {
+            Rendition::Audio(audio) => {
+                self.packets = PacketTiming::new(audio);
+                None
+            }
+            Rendition::Video(video) => Reordering::new(video),
+        };
+        if reordering.is_some() {
+            self.learn_depth(reordering);
+        }
+    }
+
+    fn take_framerate(&mut self) {
+        if let Rendition::Video(video) = &*self.rendition {
             self.interval = video
                 .framerate
                 .filter(|rate| *rate > 0.0)
                 .map(|rate| ((1e9 / rate) as Nanos).min(LONGEST_FRAME));
-            if let Some(reordering) = Reordering::new(video) {
-                self.learn_depth(Some(reordering));
-            }
         }
-        self.rendition = rendition;
     }
 
     /// Without a configuration that can be read, the depth is learnt as frames come.
@@ -271,21 +301,37 @@ impl Track {
         }));
     }
 
+    /// Whether this object of a group was not there before; what is missing in front of it is a hole.
+    pub(super) fn is_next_object(&mut self, seq: u64, index: u64) -> bool {
+        let place = self.places.entry(seq).or_default();
+        let Some(missing) = index.checked_sub(place.objects) else {
+            return false;
+        };
+        place.objects = index.saturating_add(1);
+        place.frames = place.frames.saturating_add(missing);
+        true
+    }
+
     /// The place of the next frame in its group.
     pub(super) fn place(&mut self, seq: u64) -> u64 {
-        let next = self.places.entry(seq).or_default();
+        let next = &mut self.places.entry(seq).or_default().frames;
         let place = *next;
         *next += 1;
         place
     }
 
-    /// From the codec where it says so, else from the frame rate, else from the frames so far.
+    /// Of sound, from the packet where it says so, else from the container. Of pictures, from the container, else from the
+    /// frame rate, else from the frames so far.
     fn duration(&mut self, ready: &Ready) -> Option<Nanos> {
+        let contained = ready.unit.duration_us.filter(|us| *us > 0);
+        let contained = contained.map(|us| media_nanos(us).min(LONGEST_FRAME));
         match &*self.rendition {
             Rendition::Audio(_) => self
                 .packets
                 .duration_ns(&ready.unit.payload)
-                .and_then(|ns| Nanos::try_from(ns).ok()),
+                .and_then(|ns| Nanos::try_from(ns).ok())
+                .or(contained),
+            Rendition::Video(_) if contained.is_some() => contained,
             Rendition::Video(video) => {
                 if video.framerate.is_none()
                     && let Some(last) = self.last_media.replace(ready.media)

@@ -20,7 +20,7 @@ use crate::{
     runtime,
 };
 
-pub use super::engine::Start;
+pub use super::{catalog::CatalogFormat, engine::Start};
 
 /// The pipeline's running time.
 pub trait RunningClock: Send + Sync {
@@ -36,6 +36,7 @@ pub struct PlayerConfig {
     /// How old a group may get before the network gives up on it; `None` follows the latency.
     pub max_age: Option<Duration>,
     pub start: Start,
+    pub catalog: CatalogFormat,
     /// How long the broadcast may be absent; zero = for ever.
     pub broadcast_timeout: Duration,
 }

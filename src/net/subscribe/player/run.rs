@@ -23,7 +23,7 @@ use crate::{
         error::{Cause, Error},
         session::{Connection, State},
         subscribe::{
-            catalog::CatalogFollower,
+            catalog::Catalogs,
             engine::Engine,
             queue::Item,
             reader::{BroadcastReader, Discovery},
@@ -54,6 +54,7 @@ enum Outcome {
 
 pub(super) struct Run {
     connection: Connection,
+    discovery: Discovery,
     config: PlayerConfig,
     clock: Arc<dyn RunningClock>,
     events: Arc<dyn Fn(PlayerEvent) + Send + Sync>,
@@ -88,6 +89,7 @@ impl Run {
         Self {
             engine: Engine::new(config.latency, config.start),
             max_age: watch::Sender::new(max_age(&config)),
+            discovery: Discovery::new(&connection, &config.broadcast),
             connection,
             config,
             clock,
@@ -111,7 +113,7 @@ impl Run {
     }
 
     pub(super) async fn run(mut self) {
-        let discovery = Discovery::new(&self.connection, &self.config.broadcast);
+        let discovery = self.discovery.clone();
         let mut absent_since = Instant::now();
         // Set once a broadcast that could not say that it ends was retracted.
         let mut silent_end = None;
@@ -229,10 +231,8 @@ impl Run {
         for wanted in self.wanted.values_mut() {
             wanted.ended = false;
         }
-        let mut catalog = match self.follow_catalog(&broadcast).await {
-            Ok(catalog) => Some(catalog),
-            Err(outcome) => return outcome,
-        };
+        let (name, format) = (&self.config.broadcast, self.config.catalog);
+        let mut catalogs = Some(Catalogs::new(broadcast.clone(), name, format));
         self.heard = Instant::now();
         let mut catalog_due = Some(self.heard + CATALOG_DUE);
         let mut retracted: Option<Instant> = None;
@@ -251,6 +251,9 @@ impl Run {
                 catalog_due = None;
             } else if catalog_due.is_some_and(|due| due <= Instant::now()) {
                 catalog_due = None;
+                if !catalogs.as_ref().is_some_and(Catalogs::is_answered) {
+                    return Outcome::Lost(self.no_catalog());
+                }
                 self.tell(PlayerEvent::Warning(self.no_catalog()));
             }
             let wake = wake.chain(patience).chain(catalog_due).min();
@@ -260,12 +263,13 @@ impl Run {
                     Some(command) => self.command(command, Some(&broadcast)),
                     None => return Outcome::Stopped,
                 },
-                next = next_catalog(&mut catalog) => match next {
+                next = next_catalog(&mut catalogs) => match next {
                     Ok(Some(next)) => self.take_catalog(next, &broadcast),
-                    Ok(None) => catalog = None,
+                    Ok(None) => catalogs = None,
                     Err(err) if err.cause == Cause::Catalog => self.tell(PlayerEvent::Warning(err)),
+                    Err(err) if self.catalog.is_none() => return Outcome::Lost(err),
                     // The broadcast's own end tells whether that matters.
-                    Err(_) => catalog = None,
+                    Err(_) => catalogs = None,
                 },
                 Some((id, arrival)) = self.arrivals.1.recv() => self.arrived(id, arrival),
                 () = broadcast.closed(), if retracted.is_none() => retracted = Some(Instant::now()),
@@ -274,32 +278,11 @@ impl Run {
         }
     }
 
-    /// Subscribes to the catalog while commands go on.
-    async fn follow_catalog(
-        &mut self,
-        broadcast: &BroadcastReader,
-    ) -> Result<CatalogFollower, Outcome> {
-        let follower = CatalogFollower::subscribe(broadcast);
-        tokio::pin!(follower);
-        let due = Some(Instant::now() + CATALOG_DUE);
-        loop {
-            tokio::select! {
-                follower = &mut follower => return follower.map_err(Outcome::Lost),
-                () = broadcast.closed() => return Err(self.retracted()),
-                () = at(due) => return Err(Outcome::Lost(self.no_catalog())),
-                command = self.commands.recv() => match command {
-                    Some(command) => self.command(command, None),
-                    None => return Err(Outcome::Stopped),
-                },
-            }
-        }
-    }
-
     fn no_catalog(&self) -> Error {
         Error::new(
             Cause::Catalog,
             format!(
-                "the broadcast '{}' is announced but its catalog does not come; its publisher may be stuck, or write another catalog than hang's",
+                "the broadcast '{}' is announced but its catalog does not come; its publisher may be stuck, or write a catalog of another form than the one that is asked for",
                 self.config.broadcast
             ),
         )
@@ -360,11 +343,9 @@ fn max_age(config: &PlayerConfig) -> Duration {
         .unwrap_or_else(|| Duration::from_nanos(u64::try_from(config.latency).unwrap_or(0)))
 }
 
-async fn next_catalog(
-    catalog: &mut Option<CatalogFollower>,
-) -> Result<Option<Arc<Catalog>>, Error> {
-    match catalog {
-        Some(catalog) => catalog.next().await,
+async fn next_catalog(catalogs: &mut Option<Catalogs>) -> Result<Option<Arc<Catalog>>, Error> {
+    match catalogs {
+        Some(catalogs) => catalogs.next().await,
         None => std::future::pending().await,
     }
 }

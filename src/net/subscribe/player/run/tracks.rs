@@ -12,14 +12,14 @@ use tokio::{
 
 use super::{ARRIVALS, Run, max_age};
 use crate::{
-    media::catalog::Catalog,
+    media::catalog::{Catalog, Rendition},
     net::{
         error::{Cause, Error},
         subscribe::{
             engine::{self, Queue},
             player::{Command, PlayerEvent},
             reader::BroadcastReader,
-            track::{self, Arrival, Reading},
+            track::{self, Arrival, Place, Reading},
         },
     },
     policy::{retry::Backoff, timeline::TrackId},
@@ -34,6 +34,10 @@ pub(super) struct Wanted {
     pub(super) id: TrackId,
     pub(super) queue: Queue,
     reader: Option<AbortHandle>,
+    /// The track is in another broadcast.
+    elsewhere: bool,
+    /// A group came since it was subscribed.
+    heard: bool,
     /// Groups before this one are not read any further.
     floor: watch::Sender<u64>,
     /// When a subscription that broke is made again.
@@ -50,6 +54,8 @@ impl Wanted {
             id,
             queue,
             reader: None,
+            elsewhere: false,
+            heard: false,
             floor: watch::Sender::new(0),
             again: None,
             retry: Backoff::new(
@@ -81,12 +87,16 @@ impl Run {
         !self.readers.is_empty() || !self.arrivals.1.is_empty()
     }
 
-    /// Every track that can be read has come to its end; one that was refused does not keep the others from it.
+    /// Every track that can be read has come to its end; one that was refused does not keep the others from it, nor one of
+    /// another broadcast that is not there.
     pub(super) fn ended(&self) -> bool {
         let read: Vec<TrackId> = self
             .wanted
             .values()
-            .filter(|wanted| wanted.reader.is_some() || wanted.ended)
+            .filter(|wanted| {
+                let is_there = wanted.heard || !wanted.elsewhere;
+                (wanted.reader.is_some() && is_there) || wanted.ended
+            })
             .map(|wanted| wanted.id)
             .collect();
         self.engine.ended(|id| read.contains(&id))
@@ -165,14 +175,23 @@ impl Run {
     }
 
     pub(super) fn take_catalog(&mut self, catalog: Arc<Catalog>, broadcast: &BroadcastReader) {
+        let catalog = self.within_root(catalog);
         let before = self.catalog.replace(catalog.clone());
         let names: Vec<_> = self.wanted.keys().cloned().collect();
         for name in names {
             // One that is not listed any more says by its own end whether that was meant.
             if let Some(rendition) = engine::rendition(&catalog, &name) {
                 let listed = before.as_ref().and_then(|before| before.rendition(&name));
-                let is_news = listed.is_none_or(|listed| listed != *rendition);
+                let is_news = listed.as_ref().is_none_or(|listed| *listed != *rendition);
+                let moved = listed.is_some_and(|it| it.broadcast() != rendition.broadcast());
                 if let Some(wanted) = self.wanted.get_mut(&name) {
+                    if moved && let Some(reader) = wanted.reader.take() {
+                        reader.abort();
+                        self.engine.remove_track(wanted.id);
+                        // What was read but not taken is of the other place.
+                        wanted.id = TrackId(self.next_id);
+                        self.next_id += 1;
+                    }
                     self.engine.reconfigure(wanted.id, rendition);
                     if wanted.ended && is_news {
                         wanted.again = None;
@@ -182,6 +201,27 @@ impl Run {
             }
         }
         self.tell(PlayerEvent::Catalog(catalog));
+    }
+
+    /// A catalog without the renditions that refer to broadcasts which cannot be: paths that leave the root.
+    fn within_root(&self, catalog: Arc<Catalog>) -> Arc<Catalog> {
+        let escapes = |rendition: &Rendition| {
+            let reference = rendition.broadcast();
+            reference.is_some_and(|reference| self.discovery.sibling(reference).is_none())
+        };
+        let escaping: Vec<String> = catalog
+            .renditions()
+            .filter(|(_, rendition)| escapes(rendition))
+            .map(|(track, _)| track)
+            .collect();
+        if escaping.is_empty() {
+            return catalog;
+        }
+        tracing::warn!(tracks = ?escaping, "renditions of broadcasts outside of the root ignored");
+        let mut rest = Catalog::clone(&catalog);
+        rest.video.retain(|track, _| !escaping.contains(track));
+        rest.audio.retain(|track, _| !escaping.contains(track));
+        Arc::new(rest)
     }
 
     /// Subscribes to a wanted track if it is there, the pipeline plays and it is not being read yet.
@@ -201,8 +241,15 @@ impl Run {
         let priority = rendition.default_priority();
         if !self.engine.has_track(wanted.id) {
             self.engine
-                .add_track(wanted.id, rendition, wanted.queue.clone());
+                .add_track(wanted.id, rendition.clone(), wanted.queue.clone());
         }
+        let sibling = rendition
+            .broadcast()
+            .and_then(|reference| self.discovery.sibling(reference))
+            .filter(|sibling| !sibling.is_for_the_same(&self.discovery));
+        wanted.elsewhere = sibling.is_some();
+        wanted.heard = false;
+        let place = sibling.map_or_else(|| Place::Here(broadcast.clone()), Place::Elsewhere);
         wanted.floor = watch::Sender::new(0);
         let reading = Reading {
             id: wanted.id,
@@ -213,7 +260,7 @@ impl Run {
             clock: self.clock.clone(),
             arrivals: self.arrivals.0.clone(),
         };
-        wanted.reader = Some(self.readers.spawn(track::read(broadcast.clone(), reading)));
+        wanted.reader = Some(self.readers.spawn(track::read(place, reading)));
         self.heard = Instant::now();
     }
 
@@ -222,19 +269,26 @@ impl Run {
     }
 
     pub(super) fn arrived(&mut self, id: TrackId, arrival: Arrival) {
-        self.heard = Instant::now();
-        if matches!(arrival, Arrival::Frame { .. }) {
-            self.heard_any = true;
+        // Another broadcast says nothing of this one.
+        if self.wanted_by(id).is_none_or(|wanted| !wanted.elsewhere) {
+            self.heard = Instant::now();
+            self.heard_any |= matches!(arrival, Arrival::Frame { .. });
         }
         match arrival {
             Arrival::GroupStarted { seq } => {
                 if let Some(wanted) = self.wanted_by(id) {
+                    wanted.heard = true;
                     wanted.retry.reset();
                 }
                 self.engine.group_started(id, seq);
             }
-            Arrival::Frame { seq, payload, now } => {
-                if let Err(err) = self.engine.frame(id, seq, payload, now) {
+            Arrival::Frame {
+                seq,
+                index,
+                payload,
+                now,
+            } => {
+                if let Err(err) = self.engine.object(id, (seq, index), payload, now) {
                     tracing::debug!(seq, %err, "malformed frame dropped");
                 }
                 let finished = self.engine.is_finished(id);

@@ -1,5 +1,7 @@
 //! Playout in virtual time: frames go in as a path would deliver them, items come out.
 
+mod formats;
+
 use bytes::Bytes;
 
 use super::*;
@@ -26,6 +28,8 @@ struct Sim {
     engine: Engine,
     video: Queue,
     audio: Queue,
+    /// Objects of the video's group that are none of its frames.
+    broken: u64,
 }
 
 impl Sim {
@@ -39,6 +43,7 @@ impl Sim {
             engine,
             video,
             audio,
+            broken: 0,
         }
     }
 
@@ -51,7 +56,12 @@ impl Sim {
         }
         let payload = legacy(media_ms, &[0; 100]);
         self.engine
-            .frame(VIDEO, seq, payload, now_ms * MS)
+            .object(
+                VIDEO,
+                (seq, (n % GOP) as u64 + self.broken),
+                payload,
+                now_ms * MS,
+            )
             .expect("well formed");
         if n % GOP == GOP - 1 {
             self.engine.group_ended(VIDEO, seq, true);
@@ -62,10 +72,11 @@ impl Sim {
     /// A packet of 20 ms; a group a second.
     fn audio(&mut self, media_ms: i64, now_ms: i64) {
         let seq = (media_ms / 1000) as u64;
+        let index = (media_ms % 1000 / 20) as u64;
         // TOC: CELT fullband, 20 ms, one frame.
         let payload = legacy(media_ms, &[31 << 3, 0, 0]);
         self.engine
-            .frame(AUDIO, seq, payload, now_ms * MS)
+            .object(AUDIO, (seq, index), payload, now_ms * MS)
             .expect("well formed");
         if media_ms % 1000 == 980 {
             self.engine.group_ended(AUDIO, seq, true);
@@ -305,9 +316,9 @@ fn another_publisher_goes_on_later_in_running_time_with_a_new_segment() {
 fn a_malformed_frame_costs_nothing_but_itself() {
     let mut sim = Sim::new(Start::Live);
     sim.join(0, 0, 200);
-    let broken = sim
-        .engine
-        .frame(VIDEO, (STARTED / 1000) as u64, Bytes::new(), 210 * MS);
+    let place = ((STARTED / 1000) as u64, 6);
+    let broken = sim.engine.object(VIDEO, place, Bytes::new(), 210 * MS);
+    sim.broken = 1;
     assert!(broken.is_err());
     sim.video(STARTED + 240, 240);
     let video = drain(&sim.video);
@@ -552,4 +563,20 @@ fn a_pause_does_not_make_an_end_undone() {
     sim.engine.rejoin();
     sim.play(2000, 2000, 2500);
     assert!(sim.engine.is_finished(VIDEO));
+}
+
+/// As when a second connection takes over while the first still delivers.
+#[test]
+fn a_group_that_comes_again_goes_on_where_it_was() {
+    let mut sim = Sim::new(Start::Live);
+    sim.join(0, 0, 200);
+    let before = frames(&drain(&sim.video)).len();
+    // From its start, and further than it had come.
+    for media in (0..=400).step_by(FRAME_MS as usize) {
+        sim.video(STARTED + media, 400);
+    }
+    let video = drain(&sim.video);
+    let again = frames(&video);
+    assert_eq!(before + again.len(), 11);
+    assert!(again.iter().all(|frame| !frame.key && !frame.discont));
 }
