@@ -12,6 +12,17 @@ const H264: &str = "videotestsrc is-live=true ! capsfilter name=size caps=video/
     x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! h264parse";
 const OPUS: &str = "audiotestsrc is-live=true ! audio/x-raw,rate=48000,channels=2 ! opusenc";
 
+/// The text of a warning of cause `codec`.
+fn codec_warning(pipeline: &Pipeline) -> String {
+    pipeline.message("a warning", |message| match message {
+        gst::MessageView::Warning(warning) => {
+            let cause = warning.details()?.get::<String>("cause").ok()?;
+            (cause == "codec").then(|| warning.error().message().to_owned())
+        }
+        _ => None,
+    })
+}
+
 /// Row 24.
 #[test]
 fn tags_are_in_the_first_catalog_and_no_reason_for_another() {
@@ -39,6 +50,28 @@ fn tags_are_in_the_first_catalog_and_no_reason_for_another() {
         let another = tokio::time::timeout(std::time::Duration::from_millis(1), another).await;
         assert!(another.is_err());
     });
+}
+
+/// An encoder that looks ahead gives its first picture late; so will be all others.
+#[test]
+fn the_lateness_of_a_local_encoder_is_in_the_jitter() {
+    let rig = Rig::new();
+    let pipeline = rig.pipeline(&format!(
+        "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=30/1 ! \
+         x264enc speed-preset=ultrafast rc-lookahead=10 bframes=2 ! h264parse ! tee name=t \
+         moqsink name=sink {} sink_0::encoder=true sink_0::track=with sink_1::track=without \
+         t. ! queue ! sink.sink_0 t. ! queue ! sink.sink_1",
+        rig.to("a.hang")
+    ));
+    pipeline.play();
+    let catalog = run(rig.catalog("a.hang"));
+    let jitter = |name: &str| catalog.video[name].jitter_ms.expect("a jitter");
+    assert_eq!(jitter("without"), 34);
+    assert!(
+        (100..2_000).contains(&jitter("with")),
+        "{} ms",
+        jitter("with")
+    );
 }
 
 #[test]
@@ -109,15 +142,7 @@ fn another_codec_on_a_pad_costs_that_pad_alone() {
         let mut other = rig.track("a.hang", "b").await;
         read(&mut other, |frames| frames.len() >= 30).await;
     });
-    pipeline.message("the warning", |message| match message {
-        gst::MessageView::Warning(warning) => {
-            let cause = warning
-                .details()
-                .and_then(|details| details.get::<String>("cause").ok());
-            (cause.as_deref() == Some("codec")).then_some(())
-        }
-        _ => None,
-    });
+    codec_warning(&pipeline);
     let pad = pipeline
         .element("sink")
         .static_pad("sink_0")
@@ -153,10 +178,7 @@ fn what_cannot_be_read_costs_its_pad_alone() {
         let owned = buffer.get_mut().expect("owned");
         owned.set_pts(gst::ClockTime::ZERO);
         source.push_buffer(buffer).expect("pushed");
-        let warning = pipeline.message("a warning", |message| match message {
-            gst::MessageView::Warning(warning) => Some(warning.error().message().to_owned()),
-            _ => None,
-        });
+        let warning = codec_warning(&pipeline);
         assert!(warning.contains(says), "{warning}");
         let catalog = run(rig.catalog("a.hang"));
         assert_eq!((catalog.video.len(), catalog.audio.len()), (0, 1), "{caps}");

@@ -194,6 +194,17 @@ pub fn suffix(rendition: &Rendition) -> String {
 }
 
 impl VideoStream {
+    /// How many pictures may come before a picture in decoding order and after it in presentation order.
+    pub fn reorder_depth(&self) -> usize {
+        let depth = match &self.coding {
+            VideoCoding::H264(nal) => nal.config.as_ref().map(|it| it.reorder_depth),
+            VideoCoding::H265(nal) => nal.config.as_ref().map(h265::Config::reorder_depth),
+            // Their packets come in the order in which they are shown.
+            VideoCoding::Vp8(_) | VideoCoding::Vp9(_) | VideoCoding::Av1(_) => None,
+        };
+        depth.unwrap_or(0).into()
+    }
+
     /// How long a picture is shown, in ns, if the stream says.
     pub fn picture_duration(&self) -> Option<i64> {
         let rate = self.framerate()?;

@@ -19,7 +19,7 @@ const NS_PER_MS: u64 = 1_000_000;
 
 /// The life of the connection as moq-gst tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
-#[enum_type(name = "GstMoqSinkConnectionStatus")]
+#[enum_type(name = "GstMoqSinkStatus")]
 #[repr(i32)]
 pub enum MoqSinkConnectionStatus {
     #[default]

@@ -17,6 +17,7 @@ use crate::{
         publish::TrackWriter,
     },
     policy::{
+        dts::Dts,
         generation::{Mapped, Position},
         group::{Grouping, Key},
     },
@@ -62,6 +63,8 @@ pub(super) struct Coded {
     /// For CMAF there as long as `rendition`.
     encoder: Option<Encoder>,
     timing: PacketTiming,
+    /// For pictures whose buffers do not say when they are decoded.
+    decoding: Option<Dts>,
 }
 
 /// A frame as it is written.
@@ -108,6 +111,7 @@ impl Coded {
                 Packaging::Cmaf => None,
             },
             timing: PacketTiming::Unknown,
+            decoding: None,
         }
     }
 
@@ -128,17 +132,15 @@ impl Coded {
         let au = parts.first().copied().unwrap_or_default();
         let look = frame::look(&mut self.stream, unit.delta, au)?;
         let changed = (look.learned || self.rendition.is_none()) && self.renew()?;
+        let times = Times {
+            pts,
+            dts: self.decoding_time(mapped, unit).map(us),
+            duration: self.duration(unit, au),
+        };
         let payload = frame::payload(&self.stream, self.packaging, look.key, parts)?;
         let object = match (gathered.as_ref(), &payload) {
             (Some(object), Payload::Whole) if self.packaging != Packaging::Cmaf => object.clone(),
             _ => {
-                let times = Times {
-                    pts,
-                    dts: unit
-                        .dts
-                        .map(|dts| us((mapped.time + dts - unit.running).max(0))),
-                    duration: self.duration(unit, au),
-                };
                 let encoder = self
                     .encoder
                     .as_mut()
@@ -163,6 +165,21 @@ impl Coded {
             Packaging::Cmaf => Ok(parts.concat().into()),
         };
         gathered.map_err(|_| Problem::Lost(Lost::NoTimestamp))
+    }
+
+    /// In ns of media time, for CMAF alone: other containers do not say.
+    fn decoding_time(&mut self, mapped: &Mapped, unit: &Unit<'_>) -> Option<i64> {
+        if self.packaging != Packaging::Cmaf {
+            return None;
+        }
+        if (mapped.jumped || unit.discont)
+            && let Some(decoding) = &mut self.decoding
+        {
+            decoding.reset();
+        }
+        let stated = unit.dts.map(|dts| mapped.time + dts - unit.running);
+        let time = stated.or_else(|| Some(self.decoding.as_mut()?.next(mapped.time)))?;
+        Some(time.max(0))
     }
 
     /// In µs, for CMAF alone: other containers do not say.
@@ -196,6 +213,9 @@ impl Coded {
             self.encoder = Some(Encoder::new(rendition.container()).map_err(refused)?);
             if let Rendition::Audio(audio) = rendition {
                 self.timing = PacketTiming::new(audio);
+            }
+            if let Stream::Video(video) = &self.stream {
+                self.decoding = Some(Dts::new(video.reorder_depth(), video.picture_duration()));
             }
         }
         self.rendition = rendition;

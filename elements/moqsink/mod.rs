@@ -91,7 +91,7 @@ pub enum MoqSinkTrackStatus {
 
 /// How frames are laid out in objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
-#[enum_type(name = "GstMoqSinkMediaContainer")]
+#[enum_type(name = "GstMoqSinkContainer")]
 #[repr(i32)]
 pub enum MoqSinkContainer {
     #[default]

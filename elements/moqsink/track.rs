@@ -175,7 +175,7 @@ impl Track {
         }
         if feed.writer.is_some() && current.is_some_and(|current| !current.can_become(&stream)) {
             drop(feed);
-            self.fail(&Error::new(
+            self.refuse(&Error::new(
                 Cause::Codec,
                 "A track cannot change its codec; release the pad and request another one",
             ));
@@ -196,6 +196,12 @@ impl Track {
         drop(feed);
         self.info.lock().kind = Some(kind);
         self.set_status(Status::Waiting, None);
+    }
+
+    /// The stream is none that can be published on this track: what comes of it is dropped until other caps come.
+    pub fn refuse(&self, error: &Error) {
+        self.feed.lock().coded = None;
+        self.fail(error);
     }
 
     /// Whether caps have been set.
@@ -503,7 +509,7 @@ impl Track {
     }
 
     /// Ends the track for this reason; the others go on.
-    pub fn fail(&self, error: &Error) {
+    fn fail(&self, error: &Error) {
         let writer = {
             let mut feed = self.feed.lock();
             feed.phase = Phase::Failed;

@@ -316,7 +316,7 @@ impl BaseSinkImpl for MoqTrackSink {
                     self.fail(&error);
                     return Err(gst::loggable_error!(CAT, "{error}"));
                 }
-                track.fail(&error);
+                track.refuse(&error);
             }
         }
         Ok(())

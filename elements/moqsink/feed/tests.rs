@@ -169,6 +169,31 @@ fn cmaf_has_the_times_of_reordered_pictures() {
     assert!(reordered > 10);
 }
 
+/// Payloaders do not say when a picture is decoded.
+#[test]
+fn cmaf_has_decoding_times_that_go_on_where_buffers_have_none() {
+    let (caps, buffers) = encoded(&format!(
+        "{PICTURES} ! x264enc bframes=2 b-adapt=false key-int-max=20 ! h264parse ! video/x-h264,stream-format=avc"
+    ));
+    let mut coded = coded(&caps, Packaging::Cmaf);
+    let (mut last, mut earlier) = (0, 0);
+    for buffer in buffers {
+        let mut bare = buffer.copy();
+        bare.get_mut().expect("owned").set_dts(gst::ClockTime::NONE);
+        let map = buffer.map_readable().expect("readable");
+        let made = frame(&mut coded, &bare, &[&map]).expect("a frame");
+        // tfdt of version 1 is the only one that is written for times like these.
+        let at = made.object.windows(4).position(|it| it == b"tfdt");
+        let at = at.expect("tfdt") + 8;
+        let dts = u64::from_be_bytes(made.object[at..at + 8].try_into().expect("a time"));
+        let pts = buffer.pts().expect("a timestamp").useconds();
+        assert!(last < dts && dts <= pts, "{last} {dts} {pts}");
+        earlier += u32::from(dts < pts);
+        last = dts;
+    }
+    assert!(earlier > 10);
+}
+
 /// Its own sequence header, once known, is put in front of a key frame without one.
 #[test]
 fn key_frames_of_av1_get_their_sequence_header() {
