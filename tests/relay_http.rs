@@ -149,6 +149,7 @@ fn with_a_page() -> (Relay, tempfile::TempDir) {
         ("page/assets/decoder.wasm", "wasm"),
         ("page/announced", "shadowed"),
         ("page/.env", "secret"),
+        ("page/assets/.env", "secret"),
     ] {
         std::fs::write(outer.path().join(path), content).unwrap();
     }
@@ -214,6 +215,12 @@ async fn a_page_neither_hides_the_relays_answers_nor_shows_what_is_beside_it() {
         "/..\\secret.txt",
         "/.env",
         "/%2Eenv",
+        "/assets/.env",
+        "/assets%2F.env",
+        "/assets%2f%2Eenv",
+        "/assets%2F%2e%2E%2F.env",
+        "/assets%5C.env",
+        "/%2F.env",
         "/assets",
         "/assets/",
         "/missing.js",

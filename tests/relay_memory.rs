@@ -249,3 +249,89 @@ async fn a_group_that_its_subscriber_does_not_take_is_let_go() {
     let mut track = other.subscribe("large").await;
     assert_eq!(next_group(&mut track).await.1.len(), 2);
 }
+
+/// Publishes tracks of one group of 3 MiB each, 18 MiB in all, and has somebody read them and leave. The publisher may be
+/// closed meanwhile.
+async fn hoard(relay: &Relay, greedy: &Peer, batch: usize, kept: &mut Vec<Published>) {
+    let subscriber = connect(relay, Wire::Quic).await;
+    let object = Bytes::from(vec![7; MIB]);
+    let mut tracks = Vec::new();
+    for index in 0..6 {
+        let name = format!("hoard/{batch}/{index}");
+        kept.push(greedy.publish(&name));
+        tracks.push(subscriber.subscribe(&name).await);
+    }
+    for published in kept.iter().rev().take(tracks.len()) {
+        let mut group = published.track.append_group().unwrap();
+        for frame in 0..3 {
+            group
+                .write_frame(timestamp(0, frame), object.clone())
+                .unwrap();
+        }
+        group.finish().unwrap();
+    }
+    for track in &mut tracks {
+        soon("a group or the close", async {
+            if let Ok(Some(mut group)) = track.recv_group().await {
+                while let Ok(Some(_)) = group.read_frame().await {}
+            }
+        })
+        .await;
+    }
+    subscriber.moq.clone().abort(moq_net::Error::Cancel);
+    wait_for("the subscriber to leave", || {
+        relay.stats().subscriptions == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_of_tracks_that_nobody_reads_any_more_count_for_their_publisher() {
+    let (relay, ceiling) = small();
+    let peak = Peak::of(&relay);
+    let greedy = connect(&relay, Wire::Quic).await;
+    let mut kept = Vec::new();
+    // The third is more than the cache and what one publisher may hold above it.
+    for batch in 0..3 {
+        hoard(&relay, &greedy, batch, &mut kept).await;
+    }
+    let err = soon("the close", greedy.moq.closed()).await;
+    assert!(is_limit(&err), "{err:?}");
+    assert!(peak.get() <= ceiling, "{} of {ceiling}", peak.get());
+    wait_for("its memory", || relay.stats().cache_bytes < 16 << 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishers_do_not_pay_for_who_hoards_beside_them() {
+    let (relay, _) = small();
+    let greedy = connect(&relay, Wire::Quic).await;
+    let mut kept = Vec::new();
+    for batch in 0..2 {
+        hoard(&relay, &greedy, batch, &mut kept).await;
+    }
+    let viewer = connect(&relay, Wire::Quic).await;
+    let mut fair = Vec::new();
+    for index in 0..20 {
+        let publisher = connect(&relay, Wire::Quic).await;
+        let name = format!("fair/{index}");
+        let published = publisher.publish(&name);
+        let track = viewer.subscribe(&name).await;
+        fair.push((publisher, published, track));
+    }
+    let object = Bytes::from(vec![7; MIB]);
+    for round in 0..6 {
+        for (_, published, _) in &fair {
+            let mut group = published.track.append_group().unwrap();
+            group
+                .write_frame(timestamp(round, 0), object.clone())
+                .unwrap();
+            group.finish().unwrap();
+        }
+        for (_, _, track) in &mut fair {
+            next_group(track).await;
+        }
+    }
+    let err = soon("the close", greedy.moq.closed()).await;
+    assert!(is_limit(&err), "{err:?}");
+    assert_eq!(relay.stats().closed_limit, 1, "nobody else is closed");
+}

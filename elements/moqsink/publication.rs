@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    slice,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -420,7 +421,7 @@ pub(super) fn end_track(
     let publication = publication.clone();
     runtime::handle().spawn(async move {
         let drained = match publication.connection() {
-            Some(connection) => publish::drain(&connection, &[writer.demand()], limit).await,
+            Some(connection) => publish::drain(&connection, slice::from_ref(&writer), limit).await,
             None => Ok(()),
         };
         writer.finish();
@@ -455,7 +456,7 @@ impl Remains {
         let (done, finished) = std::sync::mpsc::sync_channel(1);
         runtime::handle().spawn(async move {
             let demands: Vec<Demand> = writers.iter().map(TrackWriter::demand).collect();
-            let drained = publish::drain(&self.connection, &demands, drain).await;
+            let drained = publish::drain(&self.connection, &writers, drain).await;
             writers.iter_mut().for_each(TrackWriter::finish);
             publish::ends_told(&demands, drain.min(END)).await;
             self.broadcast.close();

@@ -208,3 +208,22 @@ fn text(status: StatusCode, body: impl Into<String>) -> Response {
     ];
     (status, headers, body.into()).into_response()
 }
+
+/// Undoes percent-encoding (RFC 3986 section 2.1); `None` for bad escapes and what is not UTF-8 then.
+pub fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        if byte != b'%' {
+            bytes.push(byte);
+            rest = tail;
+            continue;
+        }
+        let (digits, tail) = tail.split_at_checked(2)?;
+        let mut value = [0];
+        hex::decode_to_slice(digits, &mut value).ok()?;
+        bytes.push(value[0]);
+        rest = tail;
+    }
+    String::from_utf8(bytes).ok()
+}

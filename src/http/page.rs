@@ -39,10 +39,7 @@ pub(super) fn files(root: PathBuf) -> Router {
 
 /// Leaves out what begins with a dot, such as `.git` and `.env`, and adds what browsers should know of all files.
 async fn visible(request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let hidden = path
-        .split('/')
-        .any(|part| part.starts_with('.') || part.starts_with("%2e") || part.starts_with("%2E"));
+    let hidden = is_hidden(request.uri().path());
     let mut response = if hidden {
         super::not_found().await
     } else {
@@ -63,6 +60,12 @@ async fn visible(request: Request, next: Next) -> Response {
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// Whether a part of a path begins with a dot, or cannot be read. `ServeDir` divides the path after it has decoded it.
+fn is_hidden(path: &str) -> bool {
+    super::unescape(path)
+        .is_none_or(|path| path.split(['/', '\\']).any(|part| part.starts_with('.')))
 }
 
 /// What stands at `/` where there is no page.

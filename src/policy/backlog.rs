@@ -245,6 +245,15 @@ impl Backlog {
         pending
     }
 
+    /// Whether nothing waits; `None` while no session has taken the newest group, which may come yet.
+    pub fn is_delivered(&self) -> Option<bool> {
+        let mut waiting = self.groups.iter().filter(|g| g.taken && !g.ended);
+        match self.groups.back() {
+            Some(newest) if !newest.taken && !newest.ended => None,
+            _ => Some(waiting.next().is_none()),
+        }
+    }
+
     /// What was lost since the last call.
     pub fn take_losses(&mut self) -> [(Cause, Amount); 2] {
         [
@@ -483,5 +492,19 @@ mod tests {
         track.end(0, End::Released, 0);
         track.end(1, End::Released, 0);
         assert_eq!(track.backlog.pending(25 * FRAME).behind, 0);
+    }
+
+    #[test]
+    fn a_track_is_delivered_when_its_newest_group_was_taken_and_let_go_of() {
+        let mut backlog = Backlog::default();
+        assert_eq!(backlog.is_delivered(), Some(true), "nothing written");
+        backlog.open(0);
+        backlog.write(0, 1000);
+        backlog.finish(0);
+        assert_eq!(backlog.is_delivered(), None, "nobody has taken it yet");
+        backlog.take(0, 0);
+        assert_eq!(backlog.is_delivered(), Some(false));
+        backlog.end(0, End::Released, FRAME);
+        assert_eq!(backlog.is_delivered(), Some(true));
     }
 }

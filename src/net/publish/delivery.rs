@@ -51,6 +51,11 @@ impl Delivery {
         self.0.backlog.lock().pending(self.now())
     }
 
+    /// Whether all that was written is delivered or lost; `None` while no session has taken the newest group.
+    pub(super) fn is_delivered(&self) -> Option<bool> {
+        self.0.backlog.lock().is_delivered()
+    }
+
     /// Whether somebody subscribed when the newest frame was written.
     pub fn is_wanted(&self) -> bool {
         self.0.backlog.lock().is_wanted()

@@ -2,42 +2,48 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::track::Demand;
+use super::track::{Demand, TrackWriter};
 use crate::net::{error::Result, session::Connection};
 
-/// How often the connection's counters are looked at.
+/// How often it is looked at what is under way.
 const SAMPLE: Duration = Duration::from_millis(50);
 
-/// How long nothing may have been sent before everything counts as sent: about what was seen to save the tail of 1 MB frames
+/// How long everything must have been out before the track may end: about what was seen to save the tail of 1 MB frames
 /// through a saturated relay.
 const SETTLED: Duration = Duration::from_millis(250);
 
 /// Bytes that keep-alives and acknowledgements may add while nothing else is sent.
 const NOISE: u64 = 1024;
 
-/// Waits until what was written to `tracks` is on its way to those who subscribe, within `limit`; at once when nobody does
-/// or no session is up. Call it between the end of the last group and the end of the track: a relay cancels its
-/// subscription when the track ends, also one whose last group is still under way.
+/// Waits until what was written to `tracks` is with those who subscribe, within `limit`; at once when nobody does or no
+/// session is up. What other tracks of the connection send does not matter. Call it between the end of the last group and
+/// the end of the track: a relay cancels its subscription when the track ends, also one whose last group is still under way.
 ///
 /// # Errors
 /// Why the session is lost that was up.
-pub async fn drain(connection: &Connection, tracks: &[Demand], limit: Duration) -> Result<()> {
+pub async fn drain(connection: &Connection, tracks: &[TrackWriter], limit: Duration) -> Result<()> {
     // Without a session nobody subscribes.
-    if tracks.iter().any(Demand::is_used) {
+    if tracks.iter().any(TrackWriter::is_used) {
         // The limit ends it, as intended.
         let _ = timeout(limit, settled(connection, tracks)).await;
     }
     connection.delivered()
 }
 
-async fn settled(connection: &Connection, tracks: &[Demand]) {
+async fn settled(connection: &Connection, tracks: &[TrackWriter]) {
     let mut sent = connection.stats().bytes_sent;
     let mut since = Instant::now();
-    while since.elapsed() < SETTLED && tracks.iter().any(Demand::is_used) {
+    while since.elapsed() < SETTLED && tracks.iter().any(TrackWriter::is_used) {
         sleep(SAMPLE).await;
         let now = connection.stats().bytes_sent;
-        if now > sent + NOISE {
+        let sending = now > sent + NOISE;
+        if sending {
             sent = now;
+        }
+        let waits = |track: &TrackWriter| {
+            track.is_used() && track.delivery().is_delivered().map_or(sending, |out| !out)
+        };
+        if tracks.iter().any(waits) {
             since = Instant::now();
         }
     }

@@ -74,6 +74,10 @@ impl TrackWriter {
         }
     }
 
+    pub(super) fn is_used(&self) -> bool {
+        self.demand().is_used()
+    }
+
     /// What becomes of what is written.
     pub fn delivery(&self) -> Delivery {
         self.following.delivery()

@@ -6,7 +6,7 @@ use moq_net::{Pattern, Patterns};
 
 use super::config::RelayConfig;
 use crate::{
-    http::{AllowedOrigins, Site},
+    http::{AllowedOrigins, Site, unescape},
     net::{
         error::{Cause, Error, Result},
         transport::listen::is_loopback,
@@ -145,25 +145,6 @@ pub(super) fn scope_of(path: &str) -> Option<String> {
         return None;
     }
     Some(segments.join("/"))
-}
-
-/// Undoes percent-encoding (RFC 3986 section 2.1).
-fn unescape(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        if byte != b'%' {
-            bytes.push(byte);
-            rest = tail;
-            continue;
-        }
-        let (digits, tail) = tail.split_at_checked(2)?;
-        let mut value = [0];
-        hex::decode_to_slice(digits, &mut value).ok()?;
-        bytes.push(value[0]);
-        rest = tail;
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

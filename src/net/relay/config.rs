@@ -23,7 +23,8 @@ pub struct RelayConfig {
     /// Origins whose pages may use the relay, beside those of this machine; `*` = all. Empty = all, but from other sites no
     /// page counts as a peer of this machine.
     pub allowed_origins: Vec<String>,
-    /// Peers of this machine need no rule. Off where a proxy on this machine makes every peer look local.
+    /// Peers of this machine need no rule. No property turns it off: it is for tests of the rules, whose peers are all of
+    /// this machine.
     pub trust_loopback: bool,
     /// Directory of the page that HTTP serves beside its own answers; `None` = a few words at `/`.
     pub web_root: Option<PathBuf>,

@@ -15,13 +15,15 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
-use moq_net::cache;
+use moq_net::{cache, stats::Report};
 use parking_lot::Mutex;
 
 use super::{
     config::Cache,
+    parked::Parked,
     stats::{Counter, Moved},
 };
 
@@ -48,6 +50,8 @@ pub(super) struct Gate {
     pool: cache::Pool,
     /// Bytes from which on sessions above their share wait.
     mark: u64,
+    /// Bytes that are never to be held.
+    ceiling: u64,
     reserve: u64,
     /// Bytes that any session may hold even then.
     share: AtomicU64,
@@ -65,6 +69,7 @@ impl Gate {
         Arc::new(Self {
             pool,
             mark: cache.bytes.saturating_add(cache.reserve()),
+            ceiling: cache.ceiling(),
             reserve: cache.reserve(),
             share: AtomicU64::new(cache.reserve()),
             capacity: cache.bytes,
@@ -99,8 +104,12 @@ impl Gate {
         self.used() > self.mark
     }
 
+    pub fn is_full(&self) -> bool {
+        self.used() > self.ceiling
+    }
+
     /// Whether it is worth knowing who holds what.
-    fn is_near(&self) -> bool {
+    pub fn is_near(&self) -> bool {
         self.used() > self.mark / 2
     }
 
@@ -153,8 +162,9 @@ pub(super) struct Held {
     ended: AtomicU64,
     /// As of [`Gate`], for all that this session sent.
     weight: AtomicU64,
-    /// A leaf, as are `sizes` and `waiting`.
+    /// A leaf, as are `parked`, `sizes` and `waiting`.
     received: Mutex<Received>,
+    parked: Mutex<Parked>,
     sizes: Mutex<VecDeque<u64>>,
     waiting: Mutex<Vec<Waker>>,
 }
@@ -168,6 +178,7 @@ impl Held {
             ended: AtomicU64::new(0),
             weight: AtomicU64::new(UNIT),
             received: Mutex::default(),
+            parked: Mutex::default(),
             sizes: Mutex::default(),
             waiting: Mutex::default(),
         })
@@ -183,11 +194,27 @@ impl Held {
         weigh(bytes, self.weight.load(Ordering::Relaxed))
     }
 
-    /// Brings the estimate up to date, and returns what was received since the last time.
-    pub fn count(&self, moved: &Moved) -> Received {
+    /// What the session sent lately, as far as it is remembered, whether or not it was evicted since.
+    pub fn sent_lately(&self) -> u64 {
+        let ended: u64 = self.sizes.lock().iter().sum();
+        ended.saturating_add(self.open.load(Ordering::Relaxed))
+    }
+
+    /// Takes note of the tracks that were left since the last time.
+    pub fn note_parked(&self, now: Instant, report: &Report) {
+        self.parked.lock().note(now, report);
+    }
+
+    /// How many tracks of the session have a newest group here: those that are read, and at most those that were.
+    pub fn tracks(&self, now: Instant, moved: &Moved) -> u64 {
+        moved.tracks + self.parked.lock().tracks(now)
+    }
+
+    /// Brings the estimate up to date, and returns what was received since the last time. `tracks` is [`Held::tracks`].
+    pub fn count(&self, moved: &Moved, tracks: u64) -> Received {
         let now = Received::of(moved);
         self.weight.store(now.weight(), Ordering::Relaxed);
-        self.count_newest(moved.tracks);
+        self.count_newest(tracks);
         let before = std::mem::replace(&mut *self.received.lock(), now);
         Received {
             frames: now.frames.saturating_sub(before.frames),
@@ -195,7 +222,7 @@ impl Held {
         }
     }
 
-    /// For a session of which `tracks` tracks are read.
+    /// For a session of which the newest groups of so many tracks are kept.
     fn count_newest(&self, tracks: u64) {
         self.ended.store(0, Ordering::Relaxed);
         if !self.gate.is_near() {
@@ -325,9 +352,9 @@ mod tests {
             groups_received: 1,
             ..Moved::default()
         };
-        held.count(&moved(1, 1 << 20));
+        held.count(&moved(1, 1 << 20), 0);
         assert_eq!(held.bytes(), 1000, "one large object");
-        let received = held.count(&moved(1001, (1 << 20) + 1000));
+        let received = held.count(&moved(1001, (1 << 20) + 1000), 0);
         assert_eq!((received.frames, received.counted), (1000, 1000));
 
         gate.weigh(received, 1000);

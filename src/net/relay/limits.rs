@@ -51,12 +51,12 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         .is_some()
     {
         let mut live = shared.live();
-        hold_counts(&shared, &mut live);
-        hold_ceiling(&shared, &live, &mut overload);
         turn += 1;
-        if turn.is_multiple_of(PRUNE_EVERY) {
+        if turn.is_multiple_of(PRUNE_EVERY) || shared.gate.is_near() {
             shared.note_names(prune(&live, &mut report));
         }
+        hold_counts(&shared, &mut live);
+        hold_ceiling(&shared, &live, &mut overload);
     }
 }
 
@@ -65,6 +65,7 @@ fn hold_counts(shared: &Shared, live: &mut Vec<Live>) {
     let limits = &shared.limits;
     let mut publishers = 0;
     let mut received = Received::default();
+    let now = Instant::now();
     live.retain(|session| {
         let moved = Moved::of(&session.registry);
         if moved.broadcasts > limits.broadcasts_per_session
@@ -79,10 +80,11 @@ fn hold_counts(shared: &Shared, live: &mut Vec<Live>) {
             shared.close_for_limit(session.id, &session.moq, "too many broadcasts or tracks");
             return false;
         }
-        let more = session.held.count(&moved);
+        let tracks = session.held.tracks(now, &moved);
+        let more = session.held.count(&moved, tracks);
         received.frames += more.frames;
         received.counted += more.counted;
-        publishers += u64::from(moved.tracks > 0);
+        publishers += u64::from(tracks > 0);
         true
     });
     shared.gate.split(publishers);
@@ -103,14 +105,17 @@ fn hold_ceiling(shared: &Shared, live: &[Live], overload: &mut Overload) {
             id: session.id,
             network: network_of(session.peer),
             bytes: session.held.bytes(),
+            sent_lately: session.held.sent_lately(),
         })
         .collect();
-    let victim = overload.victim(
-        Instant::now(),
-        shared.gate.is_over(),
-        shared.gate.share(),
-        &holders,
-    );
+    let level = if shared.gate.is_full() {
+        Level::Full
+    } else if shared.gate.is_over() {
+        Level::Over
+    } else {
+        Level::Fine
+    };
+    let victim = overload.victim(Instant::now(), level, shared.gate.share(), &holders);
     for session in live {
         if victim == Some(session.id) {
             tracing::warn!(
@@ -127,11 +132,13 @@ fn hold_ceiling(shared: &Shared, live: &[Live], overload: &mut Overload) {
 
 /// Folds the counters of names that no session uses any more into totals, and returns how many names are left.
 /// `moq_net` keeps each until it is asked for a report, so a peer with ever new names would cost ever more memory and
-/// time. `report` is scratch space.
+/// time. The report also tells which tracks were left. `report` is scratch space.
 fn prune(live: &[Live], report: &mut Report) -> usize {
+    let now = Instant::now();
     live.iter()
         .map(|session| {
             session.registry.report(report);
+            session.held.note_parked(now, report);
             report.traffic.len()
         })
         .sum()
@@ -143,6 +150,17 @@ struct Holder {
     id: u64,
     network: IpAddr,
     bytes: u64,
+    sent_lately: u64,
+}
+
+/// How much all hold together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Fine,
+    /// Above the mark.
+    Over,
+    /// Above the ceiling.
+    Full,
 }
 
 /// Decides who is closed when too much is held.
@@ -154,15 +172,16 @@ struct Overload {
 
 impl Overload {
     /// The session to close, if any: of the network that holds most, the one that holds most. Nobody is closed for
-    /// less than its share, and who opens many small sessions is taken for one.
+    /// less than its share, and who opens many small sessions is taken for one. Above the ceiling the estimates are wrong
+    /// if they blame nobody: then it is who sent most lately.
     fn victim(
         &mut self,
         now: Instant,
-        is_over: bool,
+        level: Level,
         share: u64,
         holders: &[Holder],
     ) -> Option<u64> {
-        if !is_over {
+        if level == Level::Fine {
             self.since = None;
             return None;
         }
@@ -178,7 +197,13 @@ impl Overload {
         let victim = holders
             .iter()
             .filter(|holder| holder.bytes > share)
-            .max_by_key(|holder| (networks.get(&holder.network), holder.bytes, holder.id))?;
+            .max_by_key(|holder| (networks.get(&holder.network), holder.bytes, holder.id))
+            .or_else(|| {
+                holders
+                    .iter()
+                    .filter(|_| level == Level::Full)
+                    .max_by_key(|holder| (holder.sent_lately, holder.id))
+            })?;
         self.spared_until = Some(now + SPARED);
         Some(victim.id)
     }
@@ -193,6 +218,7 @@ mod tests {
             id,
             network: [192, 0, 2, network].into(),
             bytes,
+            sent_lately: 100 - bytes,
         }
     }
 
@@ -201,22 +227,25 @@ mod tests {
         let mut overload = Overload::default();
         let start = Instant::now();
         let holders = [holder(1, 1, 50), holder(2, 2, 90)];
-        assert_eq!(overload.victim(start, true, 10, &holders), None);
-        assert_eq!(overload.victim(start + GRACE, false, 10, &holders), None);
+        assert_eq!(overload.victim(start, Level::Over, 10, &holders), None);
         assert_eq!(
-            overload.victim(start + GRACE, true, 10, &holders),
+            overload.victim(start + GRACE, Level::Fine, 10, &holders),
+            None
+        );
+        assert_eq!(
+            overload.victim(start + GRACE, Level::Over, 10, &holders),
             None,
             "the time begins anew"
         );
         let late = start + GRACE * 2;
-        assert_eq!(overload.victim(late, true, 10, &holders), Some(2));
+        assert_eq!(overload.victim(late, Level::Over, 10, &holders), Some(2));
         assert_eq!(
-            overload.victim(late + SPARED / 2, true, 10, &holders[..1]),
+            overload.victim(late + SPARED / 2, Level::Over, 10, &holders[..1]),
             None,
             "what it held is being given back"
         );
         assert_eq!(
-            overload.victim(late + SPARED, true, 10, &holders[..1]),
+            overload.victim(late + SPARED, Level::Over, 10, &holders[..1]),
             Some(1)
         );
     }
@@ -226,8 +255,16 @@ mod tests {
         let mut overload = Overload::default();
         let start = Instant::now();
         let holders = [holder(1, 1, 10), holder(2, 2, 3)];
-        overload.victim(start, true, 10, &holders);
-        assert_eq!(overload.victim(start + GRACE, true, 10, &holders), None);
+        overload.victim(start, Level::Over, 10, &holders);
+        assert_eq!(
+            overload.victim(start + GRACE, Level::Over, 10, &holders),
+            None
+        );
+        assert_eq!(
+            overload.victim(start + GRACE, Level::Full, 10, &holders),
+            Some(2),
+            "somebody has to go, and it sent most"
+        );
     }
 
     #[test]
@@ -244,7 +281,10 @@ mod tests {
         let start = Instant::now();
         let mut holders: Vec<_> = (0..20).map(|id| holder(id, 1, 11)).collect();
         holders.push(holder(20, 2, 100));
-        overload.victim(start, true, 10, &holders);
-        assert_eq!(overload.victim(start + GRACE, true, 10, &holders), Some(19));
+        overload.victim(start, Level::Over, 10, &holders);
+        assert_eq!(
+            overload.victim(start + GRACE, Level::Over, 10, &holders),
+            Some(19)
+        );
     }
 }

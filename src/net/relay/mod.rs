@@ -11,6 +11,7 @@ mod held;
 mod limits;
 mod metered;
 mod metrics;
+mod parked;
 mod session;
 mod shared;
 mod stats;
