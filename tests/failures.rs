@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{
     Pipeline, init,
-    paths::FeedOptions,
+    paths::{FeedOptions, relay_at},
     publisher::{BROADCAST, Publisher},
 };
 use gst::prelude::*;
@@ -173,7 +173,7 @@ fn on_request_token(
 
 /// Row 17.
 #[test]
-fn a_refused_token_is_asked_for_on_the_event_thread_and_not_in_a_loop() {
+fn a_refused_token_is_asked_for_on_a_thread_of_its_own_and_not_in_a_loop() {
     init();
     let closed = Relay::start(RelayConfig {
         trust_loopback: false,
@@ -201,10 +201,46 @@ fn a_refused_token_is_asked_for_on_the_event_thread_and_not_in_a_loop() {
             assert!((1..=2).contains(&requests.len()), "{requests:?}");
             for (url, thread) in requests {
                 assert_eq!(url, closed.url());
-                // The system cuts names of threads.
-                assert!(thread.starts_with(name), "{thread}");
+                assert_eq!(thread, format!("{name}-token"));
             }
         }
+    }
+}
+
+/// Row 17: an application may take its time.
+#[test]
+fn a_handler_that_waits_for_a_token_holds_up_nothing() {
+    init();
+    let closed = Relay::start(RelayConfig {
+        trust_loopback: false,
+        ..RelayConfig::local()
+    })
+    .expect("a relay");
+    let to = format!(
+        "url={} auth-token=secret connect-timeout=700000000 broadcast={BROADCAST}",
+        closed.url()
+    );
+    for description in [
+        format!("moqsrc name=e {to} fakesink async=false"),
+        format!("audiotestsrc is-live=true ! opusenc ! moqsink name=e {to}"),
+    ] {
+        let pipeline = Pipeline::launch(&description);
+        let (asked, requests) = std::sync::mpsc::channel();
+        let (answer, answers) = std::sync::mpsc::channel::<Option<String>>();
+        let answers = std::sync::Mutex::new(answers);
+        pipeline
+            .by_name("e")
+            .connect("request-token", false, move |_| {
+                let _ = asked.send(());
+                let answer = answers.lock().expect("one handler").recv();
+                Some(answer.unwrap_or_default().to_value())
+            });
+        pipeline.set(gst::State::Playing);
+        requests.recv_timeout(common::LIMIT).expect("a request");
+        let (_, cause) = pipeline.wait_error();
+        assert_eq!(cause.as_deref(), Some("auth"));
+        pipeline.set(gst::State::Null);
+        drop(answer);
     }
 }
 
@@ -261,4 +297,56 @@ fn the_end_of_a_stream_that_could_not_be_delivered_comes_with_a_warning() {
         });
     assert!(ended, "it was told as delivered");
     feed.pipeline.wait_eos();
+}
+
+/// Row 10: the same when there never was a session.
+#[test]
+fn the_end_of_a_stream_before_the_first_connection_comes_with_a_warning() {
+    init();
+    let hole = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let pipeline = Pipeline::launch(&format!(
+        "audiotestsrc num-buffers=10 ! opusenc ! moqsink url=https://{}/ broadcast=a drain-timeout=300000000",
+        hole.local_addr().expect("an address")
+    ));
+    pipeline.set(gst::State::Playing);
+    let cause = pipeline.wait_for("the warning", |message| match message.view() {
+        gst::MessageView::Eos(_) => Some(None),
+        gst::MessageView::Warning(warning) => {
+            let undelivered = warning.error().message().contains("not delivered");
+            let cause = || warning.details()?.get::<String>("cause").ok();
+            undelivered.then(cause)
+        }
+        _ => None,
+    });
+    assert_eq!(cause.as_deref(), Some("timeout"));
+    pipeline.wait_eos();
+}
+
+/// A relay that comes while the end of a stream waits for it is told all that a player gets of it: the WARNING is not posted.
+#[test]
+fn the_end_of_a_stream_waits_for_the_first_connection() {
+    let address = {
+        let relay = relay();
+        let address = relay.bound()[0];
+        assert!(relay.stop_blocking(Duration::from_secs(1)));
+        address
+    };
+    let pipeline = Pipeline::launch(&format!(
+        "audiotestsrc num-buffers=10 ! opusenc ! moqsink url=http://{address}/ broadcast=a drain-timeout=10000000000"
+    ));
+    pipeline.set(gst::State::Playing);
+    pipeline.wait_for("a failed dial", |message| match message.view() {
+        gst::MessageView::Warning(_) => Some(()),
+        _ => None,
+    });
+    let _relay = relay_at(address);
+    pipeline.wait_for("the end", |message| match message.view() {
+        gst::MessageView::Warning(warning) => {
+            let text = warning.error().message().to_owned();
+            assert!(!text.contains("not delivered"), "{text}");
+            None
+        }
+        gst::MessageView::Eos(_) => Some(()),
+        _ => None,
+    });
 }

@@ -2,7 +2,10 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use common::{
     Pipeline, Seen,
@@ -197,4 +200,19 @@ fn on_a_path_that_keeps_up_nothing_is_lost_or_said() {
     }
     assert_eq!(rig.said(), Vec::<String>::new());
     assert_eq!(*rig.qos.lock(), []);
+}
+
+/// Row 22: also when nothing that is said at the end arrives.
+#[test]
+fn stopping_on_a_path_that_was_cut_takes_the_drain_and_half_a_second() {
+    let rig = Rig::new(delay(0), "drain-timeout=200000000");
+    rig.view.video.wait_count(15);
+    rig.proxy.cut(Duration::from_secs(3600));
+    let started = Instant::now();
+    rig.publisher
+        .by_name("sink")
+        .set_state(gst::State::Ready)
+        .expect("ready");
+    let took = started.elapsed();
+    assert!(took <= Duration::from_millis(700), "{took:?}");
 }

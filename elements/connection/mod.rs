@@ -8,13 +8,14 @@
 //! let connection = Connection::open(config, Role::Publisher, retention);
 //! let pump = EventPump::new(&element, "moqsink-events", move |element, event| match event {
 //!     Event::Connection(state) => reporter.report(element, state),
-//!     Event::Token(url) => element.imp().renew_token(&url),
 //! })?;
 //! forward_states(&connection, pump.sender(), Event::Connection);
-//! forward_token_requests(&connection, pump.sender(), Event::Token);
+//! let tokens = TokenRequests::answer(&element, "moqsink-token", &connection, |element, token| {
+//!     element.imp().take_token(token);
+//! });
 //! ```
 //!
-//! When it stops it drops the pump, closes the connection and calls [`ConnectionStatus::reset`].
+//! When it stops it drops the pump and the token requests, closes the connection and calls [`ConnectionStatus::reset`].
 
 mod progress;
 mod pump;
@@ -27,10 +28,10 @@ mod token;
 pub use progress::Progress;
 pub use pump::{EventPump, EventSender, forward_states};
 pub use report::{Direction, Reporter, post_error, post_warning};
-pub use settings::{ConnectionSettings, MoqCongestionControl, MoqTransport, strings};
+pub use settings::{ConnectionSettings, MoqCongestionControl, MoqTransport, may_change, strings};
 pub use stats::transport_stats;
 pub use status::{ConnectionStatus, MoqConnectionState};
-pub use token::{forward_token_requests, request_token, token_signal};
+pub use token::{TokenRequests, token_signal};
 
 use gst::{glib::prelude::*, prelude::*};
 

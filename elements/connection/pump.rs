@@ -42,9 +42,21 @@ impl<E: Send + 'static> EventPump<E> {
         O: IsA<gst::Element> + glib::clone::Downgrade,
         glib::WeakRef<O>: Send,
     {
+        Self::weak(ObjectExt::downgrade(element), name, handle)
+    }
+
+    /// [`Self::new`] where nothing may hold the element.
+    pub(super) fn weak<O>(
+        element: glib::WeakRef<O>,
+        name: &str,
+        handle: impl FnMut(&O, E) + Send + 'static,
+    ) -> std::io::Result<Self>
+    where
+        O: IsA<gst::Element>,
+        glib::WeakRef<O>: Send,
+    {
         let (sender, events) = sync_channel(CAPACITY);
         let stopped = Arc::new(AtomicBool::new(false));
-        let element = ObjectExt::downgrade(element);
         let stop = stopped.clone();
         std::thread::Builder::new()
             .name(name.to_owned())

@@ -10,8 +10,8 @@ use super::{
     track::{Event, Track},
 };
 use crate::{
-    elements::connection::{Direction, Reporter, post_warning, request_token},
-    net::session::State,
+    elements::connection::{Direction, Reporter, post_warning},
+    net::{config::Secret, session::State},
 };
 
 /// An end of stream is told when the sink has posted it and the track is drained, both in the same epoch.
@@ -83,7 +83,6 @@ impl MoqSink {
             Event::Warning(error) => {
                 post_warning(&*obj, Direction::Write, &error, &self.url());
             }
-            Event::Token(url) => self.renew_token(&url),
             Event::Drained(id, epoch) => {
                 if let Some(entry) = self.entry(id) {
                     self.held.lock().entry(id).or_default().drained = Some(epoch);
@@ -93,10 +92,8 @@ impl MoqSink {
         }
     }
 
-    fn renew_token(&self, url: &str) {
-        let Some(token) = request_token(&*self.obj(), url) else {
-            return;
-        };
+    /// On the thread of the token requests.
+    pub(super) fn take_token(&self, token: Secret) {
         let connection = self.publication.connection();
         self.settings
             .lock()

@@ -1,7 +1,7 @@
 //! The bin: properties, templates, states.
 //!
 //! Locks, in this order: streaming lock of a pad, `Feed` of a track, `Publication`. Those of a track's `Network` and
-//! `Counters` are leaves. Everything here (`settings`, `pads`, `pump`, `held`) is a leaf: copied out of, never held while
+//! `Counters` are leaves. Everything here (`settings`, `pads`, `pump`, `tokens`, `held`) is a leaf: copied out of, never held while
 //! something is posted, notified, pushed, emitted, waited for or another lock is taken.
 
 use std::{
@@ -26,8 +26,8 @@ use crate::{
     elements::{
         caps,
         connection::{
-            ConnectionStatus, Direction, EventPump, EventSender, Reporter, forward_states,
-            forward_token_requests, post_error, post_warning, token_signal,
+            ConnectionStatus, Direction, EventPump, EventSender, Reporter, TokenRequests,
+            forward_states, may_change, post_error, post_warning, token_signal,
         },
     },
     media::codec::Kind,
@@ -38,9 +38,6 @@ use crate::{
     },
     policy::group::Limits,
 };
-
-/// PAUSED→READY takes no longer than this and the drain, whatever the network does.
-const CLOSE_LIMIT: Duration = Duration::from_millis(400);
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -59,6 +56,7 @@ pub struct MoqSink {
     pub(super) pads: Mutex<Pads>,
     /// There from READY→PAUSED to PAUSED→READY.
     pump: Mutex<Option<EventPump<Event>>>,
+    tokens: Mutex<Option<TokenRequests>>,
     pub(super) held: Mutex<BTreeMap<TrackId, Held>>,
     pub(super) limits: Mutex<Limits>,
 }
@@ -102,10 +100,10 @@ impl ObjectImpl for MoqSink {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        if compat::set(&self.obj(), value, pspec) {
+        if !may_change(&*self.obj(), pspec) || compat::set(&self.obj(), value, pspec) {
             return;
         }
-        self.settings.lock().set(&self.obj(), value, pspec);
+        self.settings.lock().set(value, pspec);
         if pspec.name() == "auth-token"
             && let Some(connection) = self.publication.connection()
         {
@@ -289,14 +287,16 @@ impl MoqSink {
                 .configure(settings.sync, settings.drain_timeout);
             entry.track.start(events.clone(), limits);
         }
-        forward_states(&connection, events.clone(), Event::Connection);
-        forward_token_requests(&connection, events, Event::Token);
+        forward_states(&connection, events, Event::Connection);
+        let take = |element: &super::MoqSink, token| element.imp().take_token(token);
+        let tokens = TokenRequests::answer(&*obj, "moqsink-token", &connection, take);
+        *self.tokens.lock() = Some(tokens);
         Ok(())
     }
 
     fn stop(&self) {
-        let pump = self.pump.lock().take();
-        drop(pump);
+        let said = (self.pump.lock().take(), self.tokens.lock().take());
+        drop(said);
         self.held.lock().clear();
         let writers: Vec<_> = self
             .entries()
@@ -305,7 +305,7 @@ impl MoqSink {
             .collect();
         if let Some(remains) = self.publication.stop() {
             let drain = Duration::from_nanos(self.settings.lock().drain_timeout);
-            if let Err(lost) = remains.shut_down(writers, drain, CLOSE_LIMIT) {
+            if let Err(lost) = remains.shut_down(writers, drain) {
                 post_warning(&*self.obj(), Direction::Write, &lost, &self.url());
             }
         }

@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::Mutex;
@@ -32,6 +32,10 @@ const WHOLE: Duration = Duration::from_secs(2);
 
 /// How long the end of a track may take to be told: some versions do not tell it at all.
 const END: Duration = Duration::from_millis(150);
+
+/// How long telling the ends and closing may take together, whatever the network does. With what else PAUSED→READY does it stays
+/// below half a second and the drain.
+const GOODBYE: Duration = Duration::from_millis(450);
 
 pub(super) type TrackId = u64;
 
@@ -408,7 +412,7 @@ fn create(connection: &Connection, offer: &Offer) -> Result<(Broadcast, Catalogs
     Ok((broadcast, catalogs))
 }
 
-/// Ends the track of a pad once its last group is on its way, within `limit`; then calls `done` on a worker of the runtime, with
+/// Ends the track of a pad once its last group is on its way, within `limit`, also over a first session that is still to come; then calls `done` on a worker of the runtime, with
 /// the reason if it could not get out.
 pub(super) fn end_track(
     publication: &Arc<Publication>,
@@ -421,7 +425,9 @@ pub(super) fn end_track(
     let publication = publication.clone();
     runtime::handle().spawn(async move {
         let drained = match publication.connection() {
-            Some(connection) => publish::drain(&connection, slice::from_ref(&writer), limit).await,
+            Some(connection) => {
+                publish::drain_end(&connection, slice::from_ref(&writer), limit).await
+            }
             None => Ok(()),
         };
         writer.finish();
@@ -440,16 +446,11 @@ pub(super) struct Remains {
 }
 
 impl Remains {
-    /// Ends tracks, broadcast and connection in order; waits no longer than `drain`, [`END`] and `close` together.
+    /// Ends tracks, broadcast and connection in order; waits no longer than `drain` and [`GOODBYE`] together.
     ///
     /// # Errors
     /// Why what was written could not get out; a limit that cuts delivery short was asked for.
-    pub fn shut_down(
-        self,
-        mut writers: Vec<TrackWriter>,
-        drain: Duration,
-        close: Duration,
-    ) -> Result<()> {
+    pub fn shut_down(self, mut writers: Vec<TrackWriter>, drain: Duration) -> Result<()> {
         for writer in &mut writers {
             writer.finish_group();
         }
@@ -458,18 +459,18 @@ impl Remains {
             let demands: Vec<Demand> = writers.iter().map(TrackWriter::demand).collect();
             let drained = publish::drain(&self.connection, &writers, drain).await;
             writers.iter_mut().for_each(TrackWriter::finish);
+            let limit = Instant::now() + GOODBYE;
             publish::ends_told(&demands, drain.min(END)).await;
             self.broadcast.close();
+            let left = limit.saturating_duration_since(Instant::now());
             // Fails by its limit, or for the same reason.
-            let _ = self.connection.close(close).await;
+            let _ = self.connection.close(left).await;
             // Whoever still reads needs the tracks until here.
             drop((writers, self.ended, self.catalogs, self.broadcast));
             let _ = done.send(drained);
         });
         // The limit ends it; the rest goes on by itself.
-        finished
-            .recv_timeout(drain + drain.min(END) + close)
-            .unwrap_or(Ok(()))
+        finished.recv_timeout(drain + GOODBYE).unwrap_or(Ok(()))
     }
 }
 

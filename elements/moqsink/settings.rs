@@ -4,7 +4,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use gst::{glib, prelude::*};
 
-use super::{MoqSinkCatalogs, catalogs::Forms, compat, imp::CAT, stats};
+use super::{MoqSinkCatalogs, catalogs::Forms, compat, stats};
 use crate::{
     elements::connection::{ConnectionSettings, ConnectionStatus},
     net::session::Retention,
@@ -54,19 +54,9 @@ impl Settings {
         }
     }
 
-    /// Sets a property; in a state in which it may not change the old value stays.
-    pub fn set(&mut self, element: &super::MoqSink, value: &glib::Value, pspec: &glib::ParamSpec) {
-        if self.connection.set(element, value, pspec) {
-            return;
-        }
-        let any_state = pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING);
-        if !any_state && element.current_state() > gst::State::Ready {
-            gst::warning!(
-                CAT,
-                obj = element,
-                "{} may change only in NULL or READY; keeping the old value",
-                pspec.name()
-            );
+    /// Sets a property that may change now.
+    pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if self.connection.set(value, pspec) {
             return;
         }
         let expect = "type checked upstream";

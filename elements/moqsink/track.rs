@@ -88,8 +88,6 @@ pub(super) enum Event {
     Congestion(TrackId, bool, Pending),
     /// WARNING on the bus.
     Warning(Error),
-    /// A token is wanted for this URL.
-    Token(String),
     /// The track is drained, end of stream may be told. The second is its [`Track::epoch`] at that time.
     Drained(TrackId, u64),
     Connection(crate::net::session::State),

@@ -1,6 +1,6 @@
 //! The element: properties, states, queries and events. What exists while it runs is in `run`.
 //!
-//! Locks: `settings`, `running`, `warned`; each is taken alone, and none is held while GStreamer, the application or the session is
+//! Locks: `settings`, `running`, `tokens`, `warned`; each is taken alone, and none is held while GStreamer, the application or the session is
 //! called.
 
 use std::{
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     elements::{
         caps,
-        connection::{ConnectionStatus, token_signal},
+        connection::{ConnectionStatus, TokenRequests, may_change, token_signal},
     },
     media::codec::Kind,
     net::error::Cause,
@@ -34,6 +34,8 @@ pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 pub struct MoqSrc {
     pub(super) settings: Mutex<Settings>,
     pub(super) running: Mutex<Option<Running>>,
+    /// While `running`.
+    pub(super) tokens: Mutex<Option<TokenRequests>>,
     pub(super) status: Arc<ConnectionStatus>,
     /// The cause and time of the last warning about the broadcast.
     pub(super) warned: Mutex<Option<(Cause, Instant)>>,
@@ -59,7 +61,10 @@ impl ObjectImpl for MoqSrc {
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         let obj = self.obj();
-        let handled = self.settings.lock().connection.set(&*obj, value, pspec);
+        if !may_change(&*obj, pspec) {
+            return;
+        }
+        let handled = self.settings.lock().connection.set(value, pspec);
         if handled {
             self.apply_token(pspec.name());
             return;
@@ -83,14 +88,6 @@ impl ObjectImpl for MoqSrc {
                 if let Some(running) = running {
                     running.session.player.set_max_age(max_age);
                 }
-            }
-            "start" | "catalog" | "broadcast-timeout" if running.is_some() => {
-                gst::warning!(
-                    CAT,
-                    imp = self,
-                    "{} can be set in NULL and READY only",
-                    pspec.name()
-                );
             }
             "start" => settings.start = value.get().expect("type checked upstream"),
             "catalog" => settings.catalog = value.get().expect("type checked upstream"),

@@ -7,6 +7,7 @@ mod run;
 mod session;
 mod settings;
 mod slot;
+mod starved;
 mod stats;
 mod streams;
 mod track_src;

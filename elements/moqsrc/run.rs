@@ -15,14 +15,16 @@ use super::{
     imp::{self, CAT},
     mailbox::mailbox,
     session::Session,
+    starved::is_endless,
     streams,
 };
 use crate::{
     elements::connection::{
-        Direction, EventPump, Progress, Reporter, forward_states, forward_token_requests,
-        post_error, post_warning, request_token,
+        Direction, EventPump, Progress, Reporter, TokenRequests, forward_states, post_error,
+        post_warning,
     },
     net::{
+        config::Secret,
         error::{Cause, Error},
         session::{Connection, Retention, Role, State},
         subscribe::{Player, PlayerConfig, PlayerEvent, RunningClock},
@@ -34,11 +36,12 @@ use crate::{
 /// How soon the same warning is posted again.
 const WARN_AGAIN: Duration = Duration::from_secs(5);
 
+/// Longer than a publisher takes to come back.
+const SILENCE_IS_END: Duration = Duration::from_secs(30);
+
 /// What the element's event thread does.
 pub(super) enum Event {
     Connection(State),
-    /// A token is wanted for this URL.
-    Token(String),
     Player(PlayerEvent),
     Select(Vec<String>),
 }
@@ -135,7 +138,6 @@ impl imp::MoqSrc {
             "moqsrc-events",
             move |element: &MoqSrc, event| match event {
                 Event::Connection(state) => reporter.report(element, state),
-                Event::Token(url) => element.imp().renew_token(&url),
                 Event::Player(event) => element.imp().player_event(&this, event),
                 Event::Select(ids) => element.imp().apply_selection(&this, ids),
             },
@@ -156,6 +158,7 @@ impl imp::MoqSrc {
             start: settings.start.into(),
             catalog: settings.catalog.into(),
             broadcast_timeout: Duration::from_nanos(settings.broadcast_timeout),
+            silence_is_end: SILENCE_IS_END,
         };
         let (slot, mut letters) = mailbox();
         let player = Player::start(connection.clone(), config, clock.clone(), move |event| {
@@ -171,7 +174,9 @@ impl imp::MoqSrc {
             pump: Arc::new(pump),
         });
         // Not before: what they tell is for the session that runs.
-        forward_token_requests(&requests, events.clone(), Event::Token);
+        let take = |element: &MoqSrc, token| element.imp().take_token(token);
+        let tokens = TokenRequests::answer(&*obj, "moqsrc-token", &requests, take);
+        *self.tokens.lock() = Some(tokens);
         runtime::handle().spawn(async move {
             while let Some(batch) = letters.take().await {
                 for event in batch {
@@ -212,7 +217,8 @@ impl imp::MoqSrc {
         else {
             return;
         };
-        drop(pump);
+        let tokens = self.tokens.lock().take();
+        drop((pump, tokens));
         search.close(&*self.obj());
         session.remove_slots(&self.obj());
         // The player goes with the session; nothing is owed to the relay, so that closing need not be waited for.
@@ -231,10 +237,8 @@ impl imp::MoqSrc {
         }
     }
 
-    fn renew_token(&self, url: &str) {
-        let Some(token) = request_token(&*self.obj(), url) else {
-            return;
-        };
+    /// On the thread of the token requests.
+    fn take_token(&self, token: Secret) {
         self.settings.lock().connection.set_auth_token(token);
         self.apply_token("auth-token");
     }
@@ -287,8 +291,8 @@ impl imp::MoqSrc {
         }
     }
 
-    /// Ends every pad, and makes no more of them. A pipeline that nothing but this element feeds, and which has not been fed
-    /// yet, would wait for ever for its sinks to end: that is an error, as it is for a demuxer of a stream without tracks.
+    /// Ends every pad, and makes no more of them. Before any is linked a pipeline with sinks that nothing else feeds would wait for
+    /// ever for those to end: that is an error, as it is for a demuxer of a stream without tracks.
     pub(super) fn end(&self, event: gst::Event) -> bool {
         let session = self.running.lock().as_ref().map(|it| it.session.clone());
         if let Some(session) = session {
@@ -296,7 +300,7 @@ impl imp::MoqSrc {
         }
         let feeds = self.feeds_something();
         let taken = self.parent_send_event(event);
-        if !feeds && self.is_only_source() {
+        if !feeds && is_endless(&*self.obj()) {
             let err = Error::new(
                 Cause::NoBroadcast,
                 "EOS came before there was anything of the broadcast to end",
@@ -308,26 +312,5 @@ impl imp::MoqSrc {
 
     fn feeds_something(&self) -> bool {
         self.obj().src_pads().iter().any(|pad| pad.is_linked())
-    }
-
-    /// No other source can end what is in the pipeline.
-    fn is_only_source(&self) -> bool {
-        let mut child = self.obj().clone().upcast::<gst::Object>();
-        while let Some(bin) = child.parent().and_downcast::<gst::Bin>() {
-            let others = bin.iterate_sources().into_iter().any(|source| {
-                let idle = |source: &gst::Element| {
-                    let source = source.downcast_ref::<MoqSrc>();
-                    source.is_some_and(|source| !source.imp().feeds_something())
-                };
-                source.is_ok_and(|source| {
-                    *source.upcast_ref::<gst::Object>() != child && !idle(&source)
-                })
-            });
-            if others {
-                return false;
-            }
-            child = bin.upcast();
-        }
-        true
     }
 }

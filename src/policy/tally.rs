@@ -35,7 +35,7 @@ impl Tally {
         Some(std::mem::take(&mut self.untold))
     }
 
-    /// Whether something waits to be told.
+    /// Whether all that was lost has been told.
     pub fn is_settled(&self) -> bool {
         self.untold.is_zero()
     }

@@ -198,7 +198,6 @@ impl Foreign {
     pub fn feed(&mut self) {
         let tracks = std::mem::take(&mut self.tracks);
         let connection = self.connection.clone();
-        let demands = std::mem::take(&mut self.demands);
         let stopped = self.stopped.clone();
         self.feeder = Some(std::thread::spawn(move || {
             let mut writers = write_in_time(tracks, &stopped);
@@ -206,7 +205,7 @@ impl Foreign {
                 return writers;
             }
             let limit = Duration::from_secs(2);
-            let drained = runtime::handle().block_on(drain(&connection, &demands, limit));
+            let drained = runtime::handle().block_on(drain(&connection, &writers, limit));
             drained.expect("a connection");
             for writer in &mut writers {
                 writer.finish();

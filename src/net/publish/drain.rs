@@ -3,7 +3,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::track::{Demand, TrackWriter};
-use crate::net::{error::Result, session::Connection};
+use crate::net::{
+    error::{Cause, Error, Result},
+    session::{Connection, State},
+};
 
 /// How often it is looked at what is under way.
 const SAMPLE: Duration = Duration::from_millis(50);
@@ -28,6 +31,36 @@ pub async fn drain(connection: &Connection, tracks: &[TrackWriter], limit: Durat
         let _ = timeout(limit, settled(connection, tracks)).await;
     }
     connection.delivered()
+}
+
+/// [`drain`] for the end of a stream: a first session that is still being dialled is waited for, within the same `limit`.
+///
+/// # Errors
+/// Those of [`drain`], and why no session came up.
+pub async fn drain_end(
+    connection: &Connection,
+    tracks: &[TrackWriter],
+    limit: Duration,
+) -> Result<()> {
+    let end = Instant::now() + limit;
+    let mut state = connection.state();
+    let dialled = state.wait_for(|state| !matches!(state, State::Connecting { .. }));
+    if timeout(limit, dialled).await.is_err() {
+        return Err(not_connected(&connection.state().borrow()));
+    }
+    let left = end.saturating_duration_since(Instant::now());
+    drain(connection, tracks, left).await
+}
+
+fn not_connected(state: &State) -> Error {
+    let what = "there is no connection yet, and what was written is not delivered";
+    match state {
+        State::Connecting { last: Some(last) } => Error::new(last.cause, format!("{what}: {last}")),
+        _ => Error::new(
+            Cause::Timeout,
+            format!("{what}: the relay did not answer within drain-timeout"),
+        ),
+    }
 }
 
 async fn settled(connection: &Connection, tracks: &[TrackWriter]) {

@@ -1,6 +1,6 @@
 //! Writing broadcasts, tracks and groups.
 //!
-//! Every call but [`drain`] is synchronous, takes a short lock of the protocol library at most, and may be made from any
+//! Every call but those of `drain` is synchronous, takes a short lock of the protocol library at most, and may be made from any
 //! thread: a streaming thread writes frames straight into the open group, and the sessions of the connection send what
 //! somebody subscribed to. Nothing here waits for the network.
 
@@ -11,7 +11,7 @@ mod track;
 
 pub use broadcast::{Broadcast, CATALOG_PRIORITY};
 pub use delivery::Delivery;
-pub use drain::{drain, ends_told};
+pub use drain::{drain, drain_end, ends_told};
 pub use track::{Demand, TrackOptions, TrackWriter, WriteError};
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //! reconnects and restarts of the publisher, until it ends.
 
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -39,6 +41,8 @@ pub struct PlayerConfig {
     pub catalog: CatalogFormat,
     /// How long the broadcast may be absent; zero = for ever.
     pub broadcast_timeout: Duration,
+    /// After how long of silence a retracted broadcast counts as ended when its protocol version cannot say so.
+    pub silence_is_end: Duration,
 }
 
 /// What a player tells. Sent from the runtime: the receiver must not block.

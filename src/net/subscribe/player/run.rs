@@ -36,9 +36,6 @@ use crate::{
 /// Frames on their way from the readers to the engine.
 const ARRIVALS: usize = 1024;
 
-/// A retracted broadcast of a version that does not signal the end of a track counts as ended after this long.
-const SILENCE_IS_END: Duration = Duration::from_secs(30);
-
 /// How long a retracted broadcast may be silent before it counts as gone.
 const TAIL: Duration = Duration::from_millis(500);
 
@@ -75,6 +72,15 @@ pub(super) struct Run {
     heard: Instant,
     /// Whether any came since the broadcast was found.
     heard_any: bool,
+    /// The session on which a broadcast was retracted that may have ended with that.
+    retracted_on: Option<u64>,
+}
+
+/// A broadcast that could not say that it ends counts as ended at this time, unless its session goes first: then it was lost.
+#[derive(Clone, Copy)]
+struct SilentEnd {
+    generation: u64,
+    at: Instant,
 }
 
 impl Run {
@@ -105,6 +111,7 @@ impl Run {
             catalog: None,
             heard: Instant::now(),
             heard_any: false,
+            retracted_on: None,
         }
     }
 
@@ -115,7 +122,6 @@ impl Run {
     pub(super) async fn run(mut self) {
         let discovery = self.discovery.clone();
         let mut absent_since = Instant::now();
-        // Set once a broadcast that could not say that it ends was retracted.
         let mut silent_end = None;
         // A relay that announces what it cannot serve is not asked without end.
         let mut retry = Backoff::new(
@@ -125,21 +131,16 @@ impl Run {
         );
         loop {
             self.tell(PlayerEvent::Searching);
-            let deadline = self
-                .absence_deadline(absent_since)
-                .into_iter()
-                .chain(silent_end)
-                .min();
-            let broadcast = match self.find(&discovery, deadline).await {
+            let deadline = self.absence_deadline(absent_since);
+            let broadcast = match self.find(&discovery, deadline, silent_end).await {
                 Found::Broadcast(broadcast) => broadcast,
                 Found::Error(err) => return self.tell(PlayerEvent::Failed(err)),
-                Found::TimedOut if silent_end.is_some_and(|end| Instant::now() >= end) => {
-                    return self.end();
-                }
+                Found::Ended => return self.end(),
                 Found::TimedOut => return self.tell(PlayerEvent::Failed(self.absent_error())),
                 Found::Stopped => return,
             };
             self.heard_any = false;
+            self.retracted_on = None;
             match self.play(broadcast).await {
                 Outcome::Ended => return self.end(),
                 Outcome::Stopped => return,
@@ -152,9 +153,10 @@ impl Run {
                 return;
             }
             absent_since = Instant::now();
-            silent_end = self
-                .cannot_say_end()
-                .then(|| Instant::now() + SILENCE_IS_END);
+            silent_end = self.retracted_on.map(|generation| SilentEnd {
+                generation,
+                at: absent_since + self.config.silence_is_end,
+            });
         }
     }
 
@@ -173,14 +175,16 @@ impl Run {
         )
     }
 
-    /// moq-lite 03 and 04 have no word for the end of a track, so a retraction there may be the end.
-    fn cannot_say_end(&self) -> bool {
-        match &*self.connection.state().borrow() {
-            State::Connected { info, .. } => {
-                matches!(info.version.as_str(), "moq-lite-03" | "moq-lite-04")
+    /// Remembers the session of a retraction: moq-lite 03 and 04 have no word for the end of a track, so that it may be the end.
+    /// A session that is lost retracts, too, before the connection says so.
+    fn note_retraction(&mut self) {
+        self.retracted_on = match &*self.connection.state().borrow() {
+            State::Connected { info, generation } => {
+                let cannot_say = matches!(info.version.as_str(), "moq-lite-03" | "moq-lite-04");
+                cannot_say.then_some(*generation)
             }
-            _ => false,
-        }
+            _ => None,
+        };
     }
 
     fn end(&mut self) {
@@ -205,15 +209,25 @@ impl Run {
     }
 
     /// Waits for the broadcast while commands go on.
-    async fn find(&mut self, discovery: &Discovery, deadline: Option<Instant>) -> Found {
+    async fn find(
+        &mut self,
+        discovery: &Discovery,
+        deadline: Option<Instant>,
+        mut silent_end: Option<SilentEnd>,
+    ) -> Found {
         let found = discovery.next();
         tokio::pin!(found);
+        let mut state = self.connection.state();
         loop {
+            silent_end = silent_end.filter(|end| end.is_possible(&state.borrow_and_update()));
             tokio::select! {
+                biased;
                 found = &mut found => return match found {
                     Ok(broadcast) => Found::Broadcast(broadcast),
                     Err(err) => Found::Error(err),
                 },
+                Ok(()) = state.changed(), if silent_end.is_some() => {}
+                () = at(silent_end.map(|end| end.at)) => return Found::Ended,
                 () = at(deadline) => return Found::TimedOut,
                 command = self.commands.recv() => match command {
                     Some(command) => self.command(command, None),
@@ -272,7 +286,10 @@ impl Run {
                     Err(_) => catalogs = None,
                 },
                 Some((id, arrival)) = self.arrivals.1.recv() => self.arrived(id, arrival),
-                () = broadcast.closed(), if retracted.is_none() => retracted = Some(Instant::now()),
+                () = broadcast.closed(), if retracted.is_none() => {
+                    retracted = Some(Instant::now());
+                    self.note_retraction();
+                }
                 () = at(wake) => {}
             }
         }
@@ -329,9 +346,16 @@ impl Run {
     }
 }
 
+impl SilentEnd {
+    fn is_possible(&self, state: &State) -> bool {
+        matches!(state, State::Connected { generation, .. } if *generation == self.generation)
+    }
+}
+
 enum Found {
     Broadcast(BroadcastReader),
     Error(Error),
+    Ended,
     TimedOut,
     Stopped,
 }
