@@ -1,6 +1,6 @@
 //! Caps ↔ catalog renditions, both directions, one table.
 //!
-//! A row of [`FORMATS`] is a codec that can be carried. [`Stream::from_caps`] reads what moqsink is given, [`video_caps`] and
+//! A row of `FORMATS` is a codec that can be carried. [`Stream::from_caps`] reads what moqsink is given, [`video_caps`] and
 //! [`audio_caps`] write what moqsrc gives: caps that link straight to a decoder.
 
 mod audio;
