@@ -26,6 +26,8 @@ const BROADCAST: &str = "studio/camera.hang";
 /// Chromium starts, and software decodes, while other tests have the processor.
 const LIMIT: Duration = Duration::from_secs(60);
 
+const H264: &str = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30";
+
 /// Orderly stops of a relay that a page is playing from.
 const RESTARTS: usize = 3;
 
@@ -73,10 +75,14 @@ impl Relay {
 
     /// A live picture that changes with every frame, and a tone.
     fn publish(&self) -> Pipeline {
+        self.publish_as(H264, "legacy")
+    }
+
+    fn publish_as(&self, encoder: &str, container: &str) -> Pipeline {
         Pipeline::play(&format!(
-            "moqsink name=sink url={} broadcast={BROADCAST} \
+            "moqsink name=sink url={} broadcast={BROADCAST} video_0::container={container} audio_0::container={container} \
              videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=180,framerate=30/1 ! timeoverlay ! \
-             x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! sink.video_0 \
+             {encoder} ! sink.video_0 \
              audiotestsrc is-live=true wave=sine ! audio/x-raw,rate=48000,channels=2 ! opusenc ! sink.audio_0",
             self.url
         ))
@@ -178,6 +184,50 @@ fn the_page_plays_picture_and_sound_and_follows_a_broadcast_that_ends_and_comes_
     assert_eq!(back["violations"], serde_json::json!([]), "{back:#}");
     browser.finish();
     drop(publisher);
+}
+
+/// Until enough different frames were drawn, with sound.
+fn plays(name: &str, encoder: &str, container: &str) {
+    let relay = Relay::start();
+    let _publisher = relay.publish_as(encoder, container);
+    let playing = Browser::run("plays.mjs", &relay).wait("playing");
+    assert!(playing["frames"].as_u64() >= Some(60), "{playing:#}");
+    assert_eq!(playing["sound"], "running", "{playing:#}");
+    assert!(playing["peak"].as_f64() > Some(0.01), "{playing:#}");
+    let picture = playing["picture"].as_str().unwrap_or_default();
+    assert!(picture.contains(name), "{playing:#}");
+    record(&Row {
+        peer: "@moq/watch 0.4.6, Chromium",
+        direction: "moqsink → the player page",
+        what: &format!("{name}, Opus; {container}; hang"),
+        path: "WebTransport",
+        pictures: playing["frames"].as_u64().unwrap_or(0) as usize,
+        sound: Some(true),
+    });
+}
+
+#[test]
+fn the_page_plays_vp9() {
+    plays(
+        "VP9",
+        "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=30",
+        "legacy",
+    );
+}
+
+#[test]
+fn the_page_plays_av1_in_loc() {
+    plays(
+        "AV1",
+        "av1enc cpu-used=8 usage-profile=realtime keyframe-max-dist=30 ! av1parse",
+        "loc",
+    );
+}
+
+#[test]
+fn the_page_plays_h264_in_loc_and_in_cmaf() {
+    plays("H.264", H264, "loc");
+    plays("H.264", &format!("{H264} ! h264parse"), "cmaf");
 }
 
 /// Chromium 156 crashes the tab at some of the stops, not at each, if the relay closes the WebTransport session and not the connection.
