@@ -6,7 +6,7 @@ mod common;
 
 use std::{
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
@@ -14,6 +14,7 @@ use std::{
 
 use common::{
     LIMIT, Pipeline, Seen, init,
+    launch::our_plugin,
     publisher::{BROADCAST, Publisher},
 };
 use gst::prelude::*;
@@ -170,22 +171,6 @@ fn a_matroska_recording_ends_with_eos_and_plays() {
     records(&MATROSKA);
 }
 
-/// The plugin as it was built with this test.
-fn plugin_file() -> PathBuf {
-    let test = std::env::current_exe().expect("path of the test");
-    let deps = test.parent().expect("the test is in a folder");
-    let modified = |path: &PathBuf| {
-        std::fs::metadata(path)
-            .and_then(|data| data.modified())
-            .ok()
-    };
-    [deps.join("libgstmoq.so"), deps.join("../libgstmoq.so")]
-        .into_iter()
-        .filter(|path| modified(path).is_some())
-        .max_by_key(modified)
-        .expect("the plugin was built with the tests")
-}
-
 /// A process that is killed when the test ends, however it ends.
 struct Process(Child);
 
@@ -194,7 +179,7 @@ impl Process {
     fn launch(description: &str, folder: &Path) -> Self {
         let plugins = folder.join("plugins");
         std::fs::create_dir_all(&plugins).expect("a folder");
-        std::fs::copy(plugin_file(), plugins.join("libgstmoq.so")).expect("copied");
+        std::fs::copy(our_plugin(), plugins.join("libgstmoq.so")).expect("copied");
         let registry = plugins.join("registry.bin");
         if let Some(known) = std::env::var_os("GST_REGISTRY") {
             // Saves scanning the system's plugins again.
