@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+pub mod browser;
 pub mod foreign;
 pub mod interop;
 pub mod launch;
