@@ -39,11 +39,11 @@ function licences() {
 	};
 }
 
-/** The page carries its own Content-Security-Policy, so that it holds on every server. */
+/** Each page carries its own Content-Security-Policy, so that it holds on every server. */
 function policy(relay) {
 	const directives = {
 		"default-src": "'none'",
-		// @moq/watch loads its AudioWorklet from a blob.
+		// @moq/watch and @moq/publish load their AudioWorklets from blobs.
 		"script-src": "'self' blob:",
 		"style-src": "'self'",
 		"img-src": "'self'",
@@ -69,11 +69,16 @@ export default defineConfig(({ mode }) => {
 		plugins: [licences(), policy(relay)],
 		resolve: {
 			alias: {
-				// Opus for browsers without AudioDecoder. The page refuses those, and the code is under LGPL.
+				// Opus for browsers without AudioDecoder and AudioEncoder. The pages refuse those, and the code is under LGPL.
 				"@libav.js/variant-opus-af": "/src/nothing.ts",
 				"@kixelated/libavjs-webcodecs-polyfill": "/src/nothing.ts",
 			},
 		},
-		build: { target: "es2022", assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+		build: {
+			target: "es2022",
+			assetsInlineLimit: 0,
+			modulePreload: { polyfill: false },
+			rollupOptions: { input: ["index.html", "publish.html"] },
+		},
 	};
 });

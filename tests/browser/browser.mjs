@@ -23,7 +23,7 @@ export function check(holds, what) {
  * QUIC stays on, sound needs a gesture as it does for everyone, and `player.test` is a name of this machine that browsers
  * do not know for one.
  */
-export async function scenario(run) {
+export async function scenario(run, args = []) {
 	const browser = await chromium.launch({
 		executablePath,
 		args: [
@@ -34,6 +34,7 @@ export async function scenario(run) {
 			"--disable-component-update",
 			"--disable-sync",
 			"--host-resolver-rules=MAP player.test 127.0.0.1",
+			...args,
 		],
 	});
 	try {

@@ -2,6 +2,7 @@
 import type { Signals } from "@moq/watch";
 import type MoqWatch from "@moq/watch/element";
 import { element } from "./dom";
+import { bitrate, channels, codecName, row } from "./figure";
 import { selected } from "./selection";
 
 /** The catalog's clock counts from 2020-01-01T00:00:00Z; in Unix time, ms. */
@@ -9,31 +10,6 @@ const CLOCK_EPOCH = 1_577_836_800_000;
 
 /** A latency outside of this (ms) says that the clocks of the two machines differ. */
 const BELIEVABLE = [-5, 60_000] as const;
-
-const FAMILIES: [RegExp, string][] = [
-	[/^avc[13]/, "H.264"],
-	[/^h(vc1|ev1)/, "H.265"],
-	[/^vp8/, "VP8"],
-	[/^vp09/, "VP9"],
-	[/^av01/, "AV1"],
-	[/^opus/, "Opus"],
-	[/^mp4a/, "AAC"],
-	[/^mp3/, "MP3"],
-	[/^flac/, "FLAC"],
-];
-
-/** `H.264` for `avc1.64001f`. */
-const codecName = (codec: string) => FAMILIES.find(([prefix]) => prefix.test(codec))?.[1] ?? codec;
-
-const LAYOUTS: Record<number, string> = { 1: "mono", 2: "stereo", 6: "5.1", 8: "7.1" };
-
-const channels = (count: number) => LAYOUTS[count] ?? `${count} channels`;
-
-function bitrate(bytesPerSecond: number | undefined): string | undefined {
-	if (bytesPerSecond === undefined) return undefined;
-	const bits = bytesPerSecond * 8;
-	return bits >= 1e6 ? `${(bits / 1e6).toFixed(1)} Mbit/s` : `${Math.round(bits / 1e3)} kbit/s`;
-}
 
 /** What changes between two looks at a counter that may start anew. */
 class Rate {
@@ -110,22 +86,4 @@ export class Figures {
 		const display = this.#watch.video.out.display.peek();
 		return display && `${display.width} × ${display.height}`;
 	}
-}
-
-/** A figure, and what is to be known about it; without the figure neither. */
-function row(name: string, figure: string | undefined, ...details: (string | undefined)[]): HTMLElement {
-	const row = document.createElement("div");
-	const term = document.createElement("dt");
-	const value = document.createElement("dd");
-	row.dataset.figure = term.textContent = name;
-	value.textContent = figure ?? "–";
-	row.append(term, value);
-	const detail = details.filter(Boolean).join(", ");
-	if (figure && detail) {
-		const more = document.createElement("dd");
-		more.className = "detail";
-		more.textContent = detail;
-		row.append(more);
-	}
-	return row;
 }

@@ -1,13 +1,12 @@
 /** The connection to the relay, and why there is none. */
 import { Net } from "@moq/watch";
 import type MoqWatch from "@moq/watch/element";
+import { fingerprint } from "./fingerprint";
 import { relayUrl } from "./relay-url";
 import * as words from "./words";
 import type { Words } from "./words";
 
 type Reload = MoqWatch["connection"];
-
-const FINGERPRINT = new URL("/certificate.sha256", relayUrl);
 
 /** What this browser lacks, if anything. */
 export function lacks(): Words | undefined {
@@ -15,18 +14,6 @@ export function lacks(): Words | undefined {
 	if (!Net.Connection.isWebTransportSupported()) return words.noWebTransport;
 	if (!("VideoDecoder" in globalThis && "AudioDecoder" in globalThis)) return words.noWebCodecs;
 	return undefined;
-}
-
-/** The relay's fingerprint, or why there is none. */
-async function fingerprint(): Promise<{ hex: string } | { problem: Words }> {
-	let response: Response;
-	try {
-		response = await fetch(FINGERPRINT, { cache: "no-store", signal: AbortSignal.timeout(3000) });
-	} catch {
-		return { problem: words.relayGone };
-	}
-	const hex = response.ok ? (await response.text().catch(() => "")).trim() : "";
-	return /^[0-9a-f]{64}$/.test(hex) ? { hex } : { problem: words.notARelay };
 }
 
 /**
