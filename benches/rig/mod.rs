@@ -1,0 +1,28 @@
+//! What the benchmarks share: processes that publish, play and relay, the path between them, what is seen where, and how it is
+//! reported. Each program uses what it needs of it.
+#![allow(dead_code)]
+
+pub mod figures;
+pub mod job;
+pub mod page;
+pub mod play;
+pub mod plot;
+pub mod plugins;
+pub mod process;
+pub mod publish;
+pub mod relays;
+pub mod run;
+pub mod sights;
+pub mod stream;
+
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// What this program does when it started itself as a part of a run.
+pub fn role(role: &str) -> Result<()> {
+    match role {
+        "relay" => relays::serve(),
+        "publish" => publish::run(),
+        "play" => play::run(),
+        role => Err(format!("no such role: {role}").into()),
+    }
+}

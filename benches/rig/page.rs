@@ -1,0 +1,132 @@
+//! What a page of figures consists of: facts about the run, and tables with a row for each plugin.
+
+use std::{
+    fmt::Write,
+    fs,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    figures::{Figures, Spread},
+    stream::Stream,
+};
+
+/// Heading, digits behind the point, value.
+pub type Column = (&'static str, usize, fn(&Figures) -> f64);
+
+/// A row: who was measured, and its rounds.
+pub type Row<'a> = (&'a str, &'a [Figures]);
+
+/// What every page says of its run.
+pub struct Facts<'a> {
+    pub stream: &'a Stream,
+    /// Name and version of each that was measured.
+    pub measured: Vec<(String, String)>,
+    pub rounds: usize,
+    /// s
+    pub seconds: f64,
+}
+
+impl Facts<'_> {
+    pub fn write(&self, text: &mut String) {
+        fact(text, "Date", &date());
+        fact(text, "Commit", &commit());
+        fact(text, "Machine", &machine());
+        fact(text, "GStreamer", &gst::version_string());
+        for (name, version) in &self.measured {
+            fact(text, name, version);
+        }
+        let bitrate = self.stream.bitrate();
+        let stream = format!("720p60 H.264, {bitrate:.0} kbit/s, GOP 1 s, and Opus, 96 kbit/s");
+        fact(text, "Stream", &stream);
+        let rounds = format!(
+            "{} of {} s; median (smallest–largest)",
+            self.rounds, self.seconds
+        );
+        fact(text, "Rounds", &rounds);
+    }
+}
+
+pub fn fact(text: &mut String, name: &str, value: &str) {
+    let _ = writeln!(text, "- {name}: {value}");
+}
+
+/// One row each, and below each further one the first's ratio to it.
+pub fn table(text: &mut String, rows: &[Row], columns: &[Column]) {
+    let headings: Vec<_> = columns.iter().map(|column| column.0).collect();
+    let _ = writeln!(text, "| | {} |", headings.join(" | "));
+    let _ = writeln!(text, "|---|{}", "---:|".repeat(columns.len()));
+    for (name, rounds) in rows {
+        let _ = write!(text, "| {name} |");
+        for (_, digits, pick) in columns {
+            let of = Spread::of(rounds, pick);
+            let _ = write!(
+                text,
+                " {:.digits$} ({:.digits$}–{:.digits$}) |",
+                of.median,
+                of.min,
+                of.max,
+                digits = *digits
+            );
+        }
+        text.push('\n');
+    }
+    let Some(((first, ours), others)) = rows.split_first() else {
+        return;
+    };
+    for (name, rounds) in others {
+        let _ = write!(text, "| {first} ÷ {name} |");
+        for (_, _, pick) in columns {
+            let ratio = Spread::of(ours, pick).median / Spread::of(rounds, pick).median;
+            let _ = write!(text, " {ratio:.2} |");
+        }
+        text.push('\n');
+    }
+}
+
+/// CPU of the elements by themselves, as ratios.
+pub fn without_rig(text: &mut String, rows: &[Row], rig: f64) {
+    let elements = |rounds: &[Figures]| Spread::of(rounds, Figures::cpu).median - rig;
+    let Some(((first, ours), others)) = rows.split_first() else {
+        return;
+    };
+    for (name, rounds) in others {
+        let (ours, other) = (elements(ours), elements(rounds));
+        let _ = writeln!(
+            text,
+            "\nCPU less the rig's, {first} ÷ {name}: {ours:.3} ÷ {other:.3} = {:.2}.",
+            ours / other
+        );
+    }
+}
+
+fn machine() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown processor", |(_, model)| model);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{cores} cores, {model}, Linux {}", kernel.trim())
+}
+
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    git(&["describe", "--always", "--dirty"]).unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn date() -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let seconds = i64::try_from(now).unwrap_or(0);
+    gst::glib::DateTime::from_unix_utc(seconds)
+        .and_then(|date| date.format("%Y-%m-%d"))
+        .map_or_else(|_| "unknown".to_owned(), |date| date.to_string())
+}

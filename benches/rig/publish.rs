@@ -1,0 +1,201 @@
+//! The process that publishes: sends the stream at its pace from memory.
+
+use std::{
+    io::{BufRead, Write},
+    time::Duration,
+};
+
+use gst::prelude::*;
+
+use super::{
+    Result,
+    job::{Job, STARTING, Transport},
+    play::{show, watch},
+    process::{Usage, memory},
+    sights::{Published, Seen, now},
+    stream::{Kind, Packet, Stream},
+};
+
+/// Before the first packet, s: what it takes to set up the pipeline.
+const LEAD: f64 = 0.1;
+
+/// Publishes until the player's end, says when it began on the first line, and what it saw on the last.
+pub fn run() -> Result<()> {
+    let job = read_job()?;
+    gst::init()?;
+    let stream = Stream::load(&job.stream)?;
+    let (video, audio, presented) = (Seen::default(), Seen::default(), Seen::default());
+    let pipeline = gst::Pipeline::new();
+    pipeline.use_clock(Some(&gst::SystemClock::obtain()));
+    let sources = [source(&stream.video_caps)?, source(&stream.audio_caps)?];
+    for (source, seen) in sources.iter().zip([&video, &audio]) {
+        pipeline.add(source)?;
+        seen.record(&out_of(source)?);
+    }
+    match &job.transport {
+        Transport::Moq { broadcast } => moq(&pipeline, &sources, &job, broadcast)?,
+        Transport::Srt { latency } => srt(&pipeline, &sources, &job, *latency)?,
+        Transport::Rtp { .. } => rtp(&pipeline, &sources, &job)?,
+        Transport::None => {
+            let places = [
+                (true, Seen::default(), presented),
+                (false, Seen::default(), Seen::default()),
+            ];
+            for (source, (is_video, got, presented)) in sources.iter().zip(places) {
+                show(&pipeline, &out_of(source)?, is_video, &got, &presented)?;
+            }
+        }
+    }
+    pipeline.set_state(gst::State::Playing)?;
+    let start = now() + seconds(LEAD);
+    println!("{start}");
+    std::io::stdout().flush()?;
+    std::thread::spawn(move || send(&sources, stream.packets, start));
+
+    let bus = pipeline.bus().ok_or("a pipeline has a bus")?;
+    watch(&pipeline, &bus, start + seconds(job.joins_at() + STARTING))?;
+    let usage = Usage::begin("self")?;
+    watch(&pipeline, &bus, start + seconds(job.ends_at()))?;
+    let (cpu, machine) = usage.end()?;
+    report(&Published {
+        version: version(),
+        video: video.take(),
+        audio: audio.take(),
+        cpu,
+        machine,
+        memory: memory()?,
+    })
+}
+
+pub fn read_job() -> Result<Job> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(serde_json::from_str(&line)?)
+}
+
+/// The last thing that a process does: stopping is not what is measured, and a plugin may take its time.
+pub fn report(what: &impl serde::Serialize) -> Result<()> {
+    let mut text = serde_json::to_string(what)?;
+    text.push('\n');
+    let mut stdout = std::io::stdout();
+    // A plugin may have written half a line.
+    stdout.write_all(b"\n")?;
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    std::process::exit(0)
+}
+
+/// s in ns
+pub fn seconds(seconds: f64) -> u64 {
+    Duration::from_secs_f64(seconds).as_nanos() as u64
+}
+
+pub fn connection(element: &str, url: &str, broadcast: &str) -> Result<gst::Element> {
+    let element = gst::ElementFactory::make(element)
+        .property("url", url)
+        .property("broadcast", broadcast)
+        .property("tls-disable-verify", true)
+        .build()?;
+    Ok(element)
+}
+
+fn source(caps: &str) -> Result<gst_app::AppSrc> {
+    Ok(gst_app::AppSrc::builder()
+        .caps(&caps.parse::<gst::Caps>()?)
+        .format(gst::Format::Time)
+        .is_live(true)
+        .build())
+}
+
+fn out_of(source: &gst_app::AppSrc) -> Result<gst::Pad> {
+    Ok(source.static_pad("src").ok_or("appsrc has a pad")?)
+}
+
+fn moq(
+    pipeline: &gst::Pipeline,
+    sources: &[gst_app::AppSrc; 2],
+    job: &Job,
+    broadcast: &str,
+) -> Result<()> {
+    let sink = connection("moqsink", &job.address, broadcast)?;
+    pipeline.add(&sink)?;
+    for source in sources {
+        let pad = sink.request_pad_simple("sink_%u");
+        out_of(source)?.link(&pad.ok_or("moqsink has no sink_%u")?)?;
+    }
+    Ok(())
+}
+
+fn srt(
+    pipeline: &gst::Pipeline,
+    sources: &[gst_app::AppSrc; 2],
+    job: &Job,
+    latency: u32,
+) -> Result<()> {
+    let muxer = gst::ElementFactory::make("mpegtsmux")
+        .property("alignment", 7i32)
+        .build()?;
+    let sink = gst::ElementFactory::make("srtsink")
+        .property("uri", format!("srt://{}?mode=listener", job.address))
+        .property("latency", i32::try_from(latency)?)
+        .property("wait-for-connection", false)
+        .property("sync", false)
+        .build()?;
+    pipeline.add_many([&muxer, &sink])?;
+    muxer.link(&sink)?;
+    let parsers = ["h264parse config-interval=-1", "opusparse"];
+    for (source, parser) in sources.iter().zip(parsers) {
+        let parser = gst::parse::bin_from_description(parser, true)?;
+        pipeline.add(&parser)?;
+        gst::Element::link_many([source.upcast_ref(), parser.upcast_ref(), &muxer])?;
+    }
+    Ok(())
+}
+
+fn rtp(pipeline: &gst::Pipeline, sources: &[gst_app::AppSrc; 2], job: &Job) -> Result<()> {
+    let (host, port) = job.address.rsplit_once(':').ok_or("HOST:PORT")?;
+    let funnel = gst::ElementFactory::make("funnel").build()?;
+    let sink = gst::ElementFactory::make("udpsink")
+        .property("host", host)
+        .property("port", port.parse::<i32>()?)
+        .property("sync", false)
+        .property("async", false)
+        .build()?;
+    pipeline.add_many([&funnel, &sink])?;
+    funnel.link(&sink)?;
+    let payloaders = [
+        "rtph264pay pt=96 mtu=1200 config-interval=-1 aggregate-mode=zero-latency",
+        "rtpopuspay pt=97",
+    ];
+    for (source, payloader) in sources.iter().zip(payloaders) {
+        let payloader = gst::parse::bin_from_description(payloader, true)?;
+        pipeline.add(&payloader)?;
+        gst::Element::link_many([source.upcast_ref(), payloader.upcast_ref(), &funnel])?;
+    }
+    Ok(())
+}
+
+/// Sends each packet at its time.
+fn send(sources: &[gst_app::AppSrc; 2], packets: Vec<Packet>, start: u64) {
+    for packet in packets {
+        let due = (start + packet.pts).saturating_sub(now());
+        std::thread::sleep(Duration::from_nanos(due));
+        let mut buffer = gst::Buffer::from_mut_slice(packet.payload);
+        let writable = buffer.get_mut().expect("a new buffer has one owner");
+        writable.set_pts(gst::ClockTime::from_nseconds(packet.pts));
+        writable.set_dts(gst::ClockTime::from_nseconds(packet.pts));
+        writable.set_duration(gst::ClockTime::from_nseconds(packet.duration));
+        if !packet.key {
+            writable.set_flags(gst::BufferFlags::DELTA_UNIT);
+        }
+        let source = &sources[usize::from(packet.kind == Kind::Audio)];
+        if source.push_buffer(buffer).is_err() {
+            return;
+        }
+    }
+}
+
+fn version() -> String {
+    let plugin = gst::Registry::get().find_plugin("moq");
+    plugin.map_or_else(String::new, |plugin| plugin.version().to_string())
+}
