@@ -7,6 +7,7 @@ pub mod interop;
 pub mod launch;
 pub mod paths;
 pub mod publisher;
+pub mod web;
 
 use std::{
     sync::{Arc, Once},
