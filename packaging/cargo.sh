@@ -43,13 +43,13 @@ run_tests() {
     cd -- "$sources"
     if "$cargo" nextest --version >/dev/null 2>&1; then
         exec "$cargo" nextest run --locked --no-fail-fast --cargo-profile "$profile" \
-            -E 'not binary(/^(peer_.*|web_player|packaging)$/)'
+            -E 'not binary(/^(peer_.*|web_player|in_sync|packaging)$/)'
     fi
     set -- --lib --bins
     for file in tests/*.rs; do
         name=${file##*/}
         case $name in
-            peer_* | web_player.rs | packaging.rs) ;;
+            peer_* | web_player.rs | in_sync.rs | packaging.rs) ;;
             *) set -- "$@" --test "${name%.rs}" ;;
         esac
     done
