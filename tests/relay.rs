@@ -318,13 +318,16 @@ async fn http_lists_what_is_announced() {
     wait_for("the announcements", || relay.announced().len() == 4).await;
     assert_eq!(
         get(&relay, "/announced").await.1,
-        "room/a\nroom/b\nroommate"
+        "room/a\nroom/b\nroommate\n"
     );
     assert_eq!(
         get(&relay, "/announced/").await.1,
-        "room/a\nroom/b\nroommate"
+        "room/a\nroom/b\nroommate\n"
     );
-    assert_eq!(get(&relay, "/announced/room").await.1, "a\nb");
+    assert_eq!(get(&relay, "/announced/room").await.1, "a\nb\n");
+    // A prefix is of whole segments.
+    assert_eq!(get(&relay, "/announced/roo").await.1, "");
+    assert_eq!(get(&relay, "/announced/roommate").await.1, "");
     assert_eq!(get(&relay, "/announced/none").await.1, "");
     assert!(
         get(&relay, "/elsewhere")
