@@ -29,7 +29,7 @@ use clap::Parser;
 
 use pipelines::Problem;
 use publish::Input;
-use session::Session;
+use session::{Listen, Session};
 
 /// Publishes a stream through a relay of its own, plays it back, and shows latency and A/V offset.
 #[derive(Parser)]
@@ -43,9 +43,12 @@ struct Arguments {
     /// End after so many seconds; without it, Ctrl-C ends
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seconds: Option<u32>,
-    /// Port of the relay on 127.0.0.1; 0 takes a free one
+    /// Port of the relay; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 4443)]
     port: u16,
+    /// Let other machines play: the relay listens on every address
+    #[arg(long)]
+    lan: bool,
     /// Folder of the player page, for the relay to serve
     #[arg(long, value_name = "FOLDER")]
     web_root: Option<PathBuf>,
@@ -91,6 +94,10 @@ fn run(arguments: Arguments) -> Result<(), Problem> {
         None => Input::Test,
     };
     let seconds = arguments.seconds.map(|n| Duration::from_secs(n.into()));
-    let web_root = arguments.web_root.as_deref();
-    Session::open(&input, arguments.port, web_root)?.run(seconds, &arguments.snapshot)
+    let listen = Listen {
+        port: arguments.port,
+        lan: arguments.lan,
+        web_root: arguments.web_root.as_deref(),
+    };
+    Session::open(&input, &listen)?.run(seconds, &arguments.snapshot)
 }
