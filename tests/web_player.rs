@@ -131,6 +131,28 @@ fn the_page_survives_a_relay_that_stops_and_plays_on_when_it_is_back() {
     browser.finish();
 }
 
+/// A relay that listens on every address, asked at one that is not loopback.
+#[test]
+fn the_page_plays_from_an_address_that_other_machines_reach() {
+    let address = if_addrs::get_if_addrs()
+        .expect("addresses")
+        .into_iter()
+        .map(|interface| interface.ip())
+        .find(|ip| ip.is_ipv4() && !ip.is_loopback());
+    let Some(address) = address else {
+        eprintln!("skipped: this machine has no address but loopback");
+        return;
+    };
+    let relay = Relay::listen("0.0.0.0:0", "**");
+    let _publisher = publish(&relay);
+    let url = relay.url.replace("127.0.0.1", &address.to_string());
+    let browser = Browser::run("elsewhere.mjs", &[&url, BROADCAST]);
+    browser.wait("insecure");
+    let playing = browser.wait("playing");
+    assert!(url.contains(playing["host"].as_str().unwrap_or("-")));
+    browser.finish();
+}
+
 #[test]
 fn the_page_says_in_words_why_it_cannot_play() {
     let relay = Relay::start();
