@@ -8,9 +8,12 @@
 //! | `pipelines` | what the pipelines have in common |
 //! | `session` | the course of it: start, status, end |
 //! | `screen` | the status line |
+//! | `burnt_clock` | a clock in picture and sound that programs read; the tests' |
 //!
 //! Everything but the pipelines' own threads happens in one main loop.
 
+#[path = "../../tests/common/burnt_clock.rs"]
+mod burnt_clock;
 mod measure;
 mod pipelines;
 mod play;

@@ -33,9 +33,12 @@ const UNIT: Wall = 100_000;
 const BLACK: u8 = 16;
 const WHITE: u8 = 235;
 
+/// Black around the cells, for the eye, in pixels.
+const FRAME: usize = 4;
+
 /// Pixels that a picture must have.
-pub const MIN_WIDTH: usize = LEFT + COLUMNS * CELL;
-pub const MIN_HEIGHT: usize = TOP + ROWS * CELL;
+pub const MIN_WIDTH: usize = LEFT + COLUMNS * CELL + FRAME;
+pub const MIN_HEIGHT: usize = TOP + ROWS * CELL + FRAME;
 
 /// The chirp rises from the one to the other, in Hz, under a Hann window.
 const CHIRP: (f64, f64) = (1000.0, 4000.0);
@@ -62,13 +65,19 @@ pub fn paint(luma: &mut [u8], stride: usize, wall: Wall) {
     }
     let time = (wall / UNIT).cast_unsigned() & 0xffff_ffff_ffff;
     let code = time << 16 | u64::from(crc(time));
+    for row in luma.chunks_mut(stride).take(MIN_HEIGHT).skip(TOP - FRAME) {
+        row[LEFT - FRAME..MIN_WIDTH].fill(BLACK);
+    }
     for (at, row) in luma
         .chunks_mut(stride)
         .skip(TOP)
         .take(ROWS * CELL)
         .enumerate()
     {
-        for (column, cell) in row[LEFT..MIN_WIDTH].chunks_mut(CELL).enumerate() {
+        for (column, cell) in row[LEFT..LEFT + COLUMNS * CELL]
+            .chunks_mut(CELL)
+            .enumerate()
+        {
             let bit = 63 - (at / CELL * COLUMNS + column);
             cell.fill(if code >> bit & 1 == 1 { WHITE } else { BLACK });
         }
