@@ -122,15 +122,19 @@ impl Figures {
         self.picture[0] - self.sound[0]
     }
 
-    /// Most frames and every second were read, and nearly all come as late as the others.
-    fn assert_steady(&self, who: &str) {
-        // Chromium leaves out frames if the processor is busy.
-        assert!(self.frames as i64 >= SPAN * 30 / 2, "{who}: {self:?}");
-        assert!(self.chirps as i64 >= SPAN - 1, "{who}: {self:?}");
-        let [median, late] = self.picture;
-        assert!(late - median <= LATE, "{who}: {self:?}");
-        let [median, late] = self.sound;
-        assert!(late - median <= LATE, "{who}: {self:?}");
+    /// Nearly every frame and every second was presented, and as late as the others.
+    fn assert_steady(&self) {
+        assert!(self.frames as i64 >= SPAN * 30 * 9 / 10, "{self:?}");
+        assert!(self.chirps as i64 >= SPAN - 1, "{self:?}");
+        for [median, late] in [self.picture, self.sound] {
+            assert!(late - median <= LATE, "{self:?}");
+        }
+    }
+
+    /// Enough was read for a median. Chromium leaves frames out and stalls where the processor is busy, which is not for us to judge.
+    fn assert_seen(&self) {
+        assert!(self.frames as i64 >= SPAN * 30 / 2, "{self:?}");
+        assert!(self.chirps as i64 >= SPAN / 2, "{self:?}");
     }
 }
 
@@ -177,8 +181,8 @@ fn measure(browser: &Browser, player: &Player) -> (Figures, Figures, Value) {
     );
     assert_eq!(player.eye.unread(), 0, "every frame of moqsrc is whole");
     assert_eq!(watched["unread"], 0, "every frame of the page is whole");
-    page.assert_steady("page");
-    moqsrc.assert_steady("moqsrc");
+    page.assert_seen();
+    moqsrc.assert_steady();
     (page, moqsrc, watched)
 }
 
