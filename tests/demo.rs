@@ -114,6 +114,26 @@ fn the_test_picture_is_played_in_sync_and_the_last_one_saved() {
 }
 
 #[test]
+fn other_machines_are_let_in_if_wanted_and_told_where() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = run(
+        &["--port", "0", "--seconds", "2", "--lan", "--web-root", "."],
+        folder.path(),
+    );
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let elsewhere = if_addrs::get_if_addrs()
+        .expect("addresses")
+        .into_iter()
+        .map(|interface| interface.ip())
+        .find(|ip| ip.is_ipv4() && !ip.is_loopback());
+    if let Some(address) = elsewhere {
+        let start = format!("on other machines: https://{address}:");
+        assert!(printed.contains(&start), "{printed}");
+    }
+    assert!(last_status(&output).video > 0);
+}
+
+#[test]
 fn a_file_is_played_to_its_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("a file.mkv");

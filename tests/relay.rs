@@ -304,6 +304,15 @@ async fn http_tells_the_fingerprint_of_the_certificate_that_is_presented() {
     assert_eq!(body, relay.fingerprint());
 }
 
+async fn https(relay: &Relay) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+    let tcp = tokio::net::TcpStream::connect(relay.bound()[0])
+        .await
+        .unwrap();
+    let connector = tokio_rustls::TlsConnector::from(tls_config(&[], &relay.fingerprint()));
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    soon("TLS", connector.connect(name, tcp)).await.unwrap()
+}
+
 #[tokio::test]
 async fn http_lists_what_is_announced() {
     let relay = local();
@@ -318,13 +327,16 @@ async fn http_lists_what_is_announced() {
     wait_for("the announcements", || relay.announced().len() == 4).await;
     assert_eq!(
         get(&relay, "/announced").await.1,
-        "room/a\nroom/b\nroommate"
+        "room/a\nroom/b\nroommate\n"
     );
     assert_eq!(
         get(&relay, "/announced/").await.1,
-        "room/a\nroom/b\nroommate"
+        "room/a\nroom/b\nroommate\n"
     );
-    assert_eq!(get(&relay, "/announced/room").await.1, "a\nb");
+    assert_eq!(get(&relay, "/announced/room").await.1, "a\nb\n");
+    // A prefix is of whole segments.
+    assert_eq!(get(&relay, "/announced/roo").await.1, "");
+    assert_eq!(get(&relay, "/announced/roommate").await.1, "");
     assert_eq!(get(&relay, "/announced/none").await.1, "");
     assert!(
         get(&relay, "/elsewhere")
@@ -370,6 +382,17 @@ async fn files_that_change_give_new_connections_their_certificate_and_old_ones_l
     assert_eq!(next_group(&mut track).await.1, [payload(0, 0)]);
 }
 
+/// Pages of other machines need HTTPS to play at all; a browser lets its user accept the certificate.
+#[tokio::test]
+async fn with_a_development_certificate_http_is_https_too() {
+    let relay = local();
+    let tls = https(&relay).await;
+    let (head, body) = request(tls, "/certificate.sha256").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert_eq!(body, relay.fingerprint());
+    assert_eq!(get(&relay, "/certificate.sha256").await.1, body);
+}
+
 #[tokio::test]
 async fn with_a_certificate_file_http_is_https() {
     let files = CertificateFiles::new();
@@ -382,13 +405,7 @@ async fn with_a_certificate_file_http_is_https() {
         relay.url()
     );
 
-    let tcp = tokio::net::TcpStream::connect(relay.bound()[0])
-        .await
-        .unwrap();
-    let connector = tokio_rustls::TlsConnector::from(tls_config(&[], &relay.fingerprint()));
-    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
-    let tls = soon("TLS", connector.connect(name, tcp)).await.unwrap();
-    let (_, body) = request(tls, "/certificate.sha256").await;
+    let (_, body) = request(https(&relay).await, "/certificate.sha256").await;
     assert_eq!(body, relay.fingerprint());
     connect(&relay, Wire::WebTransport).await;
 }

@@ -34,10 +34,10 @@ async fn with_a_broadcast(config: RelayConfig) -> (Relay, Peer, Published) {
 async fn a_page_of_a_web_site_is_no_local_peer() {
     let (relay, _publisher, _published) = with_a_broadcast(RelayConfig::local()).await;
     for (headers, expected) in [
-        ("Host: localhost", "private"),
+        ("Host: localhost", "private\n"),
         (
             "Host: localhost\r\nOrigin: http://localhost:8080",
-            "private",
+            "private\n",
         ),
         ("Host: localhost\r\nOrigin: https://example.org", ""),
         ("Host: rebound.example.org", ""),
@@ -54,11 +54,14 @@ async fn pages_of_allowed_origins_are_local_peers_and_others_are_refused() {
     config.allowed_origins = vec!["https://example.org".to_owned()];
     let (relay, _publisher, _published) = with_a_broadcast(config).await;
     for (headers, expected) in [
-        ("Host: localhost", "private"),
-        ("Host: localhost\r\nOrigin: https://example.org", "private"),
+        ("Host: localhost", "private\n"),
+        (
+            "Host: localhost\r\nOrigin: https://example.org",
+            "private\n",
+        ),
         (
             "Host: localhost\r\nOrigin: http://localhost:8080",
-            "private",
+            "private\n",
         ),
         (
             "Host: localhost\r\nOrigin: https://evil.test",

@@ -2,15 +2,12 @@
 
 mod common;
 
-use gst::prelude::*;
-
 use common::{
     Pipeline,
-    browser::{Browser, Relay},
     interop::{Row, record},
+    web::{BROADCAST, Browser, Relay},
 };
-
-const BROADCAST: &str = "studio/camera.hang";
+use gst::prelude::*;
 
 const H264: &str = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30";
 
@@ -32,11 +29,15 @@ fn publish_as(relay: &Relay, encoder: &str, container: &str) -> Pipeline {
     ))
 }
 
+fn play(scenario: &str, relay: &Relay) -> Browser {
+    Browser::run(scenario, &[&relay.url, BROADCAST, &RESTARTS.to_string()])
+}
+
 #[test]
 fn the_page_plays_picture_and_sound_and_follows_a_broadcast_that_ends_and_comes_back() {
     let relay = Relay::start();
     let publisher = publish(&relay);
-    let browser = Browser::run("plays.mjs", &relay, &[BROADCAST]);
+    let browser = play("plays.mjs", &relay);
 
     let playing = browser.wait("playing");
     assert!(playing["frames"].as_u64() >= Some(60), "{playing:#}");
@@ -73,7 +74,7 @@ fn the_page_plays_picture_and_sound_and_follows_a_broadcast_that_ends_and_comes_
 fn plays(name: &str, encoder: &str, container: &str) {
     let relay = Relay::start();
     let _publisher = publish_as(&relay, encoder, container);
-    let playing = Browser::run("plays.mjs", &relay, &[BROADCAST]).wait("playing");
+    let playing = play("plays.mjs", &relay).wait("playing");
     assert!(playing["frames"].as_u64() >= Some(60), "{playing:#}");
     assert_eq!(playing["sound"], "running", "{playing:#}");
     assert!(playing["peak"].as_f64() > Some(0.01), "{playing:#}");
@@ -118,7 +119,7 @@ fn the_page_plays_h264_in_loc_and_in_cmaf() {
 fn the_page_survives_a_relay_that_stops_and_plays_on_when_it_is_back() {
     let relay = Relay::start();
     let _publisher = publish(&relay);
-    let mut browser = Browser::run("restarts.mjs", &relay, &[BROADCAST, &RESTARTS.to_string()]);
+    let mut browser = play("restarts.mjs", &relay);
     for _ in 0..RESTARTS {
         browser.wait("playing");
         relay.stop();
@@ -130,11 +131,33 @@ fn the_page_survives_a_relay_that_stops_and_plays_on_when_it_is_back() {
     browser.finish();
 }
 
+/// A relay that listens on every address, asked at one that is not loopback.
+#[test]
+fn the_page_plays_from_an_address_that_other_machines_reach() {
+    let address = if_addrs::get_if_addrs()
+        .expect("addresses")
+        .into_iter()
+        .map(|interface| interface.ip())
+        .find(|ip| ip.is_ipv4() && !ip.is_loopback());
+    let Some(address) = address else {
+        eprintln!("skipped: this machine has no address but loopback");
+        return;
+    };
+    let relay = Relay::listen("0.0.0.0:0", "**");
+    let _publisher = publish(&relay);
+    let url = relay.url.replace("127.0.0.1", &address.to_string());
+    let browser = Browser::run("elsewhere.mjs", &[&url, BROADCAST]);
+    browser.wait("insecure");
+    let playing = browser.wait("playing");
+    assert!(url.contains(playing["host"].as_str().unwrap_or("-")));
+    browser.finish();
+}
+
 #[test]
 fn the_page_says_in_words_why_it_cannot_play() {
     let relay = Relay::start();
     let _publisher = publish(&relay);
-    let browser = Browser::run("words.mjs", &relay, &[BROADCAST]);
+    let browser = play("words.mjs", &relay);
     browser.wait("wrong-name");
     browser.wait("another");
     browser.wait("insecure");

@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use common::{
     Pipeline,
-    browser::{Browser, Relay},
+    web::{Browser, Relay},
     hash,
     interop::{Row, record},
 };
@@ -184,7 +184,7 @@ fn caps(player: &Player, element: &str) -> gst::Structure {
 #[test]
 fn moqsrc_plays_the_camera_and_microphone_of_a_page_that_are_switched_off_and_on() {
     let relay = Relay::start();
-    let mut browser = Browser::run("publishes.mjs", &relay, &[BROADCAST]);
+    let mut browser = Browser::run("publishes.mjs", &[&relay.url, BROADCAST]);
     browser.wait("live");
 
     let (catalog, text) = catalog(&relay);
@@ -266,7 +266,7 @@ fn milliseconds(onsets: &Value) -> Vec<f64> {
 #[test]
 fn moqsrc_plays_flashes_and_pulses_of_a_page_at_the_same_time() {
     let relay = Relay::start();
-    let mut browser = Browser::run("flashes.mjs", &relay, &[BROADCAST]);
+    let mut browser = Browser::run("flashes.mjs", &[&relay.url, BROADCAST]);
     browser.wait("live");
     let player = Player::start(&relay);
     let (light, sound) = player.wait("8 flashes and pulses", |now| {
@@ -296,7 +296,7 @@ fn moqsrc_plays_flashes_and_pulses_of_a_page_at_the_same_time() {
 #[test]
 fn the_page_says_why_it_cannot_publish_and_goes_on_when_the_relay_is_back() {
     let relay = Relay::start();
-    let mut browser = Browser::run("publisher-words.mjs", &relay, &[BROADCAST]);
+    let mut browser = Browser::run("publisher-words.mjs", &[&relay.url, BROADCAST]);
     browser.wait("refused");
     browser.wait("insecure");
     browser.wait("live");

@@ -8,9 +8,12 @@
 //! | `pipelines` | what the pipelines have in common |
 //! | `session` | the course of it: start, status, end |
 //! | `screen` | the status line |
+//! | `burnt_clock` | a clock in picture and sound that programs read; the tests' |
 //!
 //! Everything but the pipelines' own threads happens in one main loop.
 
+#[path = "../../tests/common/burnt_clock.rs"]
+mod burnt_clock;
 mod measure;
 mod pipelines;
 mod play;
@@ -29,7 +32,7 @@ use clap::Parser;
 
 use pipelines::Problem;
 use publish::Input;
-use session::Session;
+use session::{Listen, Session};
 
 /// Publishes a stream through a relay of its own, plays it back, and shows latency and A/V offset.
 #[derive(Parser)]
@@ -43,9 +46,12 @@ struct Arguments {
     /// End after so many seconds; without it, Ctrl-C ends
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seconds: Option<u32>,
-    /// Port of the relay on 127.0.0.1; 0 takes a free one
+    /// Port of the relay; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 4443)]
     port: u16,
+    /// Let other machines play: the relay listens on every address
+    #[arg(long)]
+    lan: bool,
     /// Folder of the player page, for the relay to serve
     #[arg(long, value_name = "FOLDER")]
     web_root: Option<PathBuf>,
@@ -91,6 +97,10 @@ fn run(arguments: Arguments) -> Result<(), Problem> {
         None => Input::Test,
     };
     let seconds = arguments.seconds.map(|n| Duration::from_secs(n.into()));
-    let web_root = arguments.web_root.as_deref();
-    Session::open(&input, arguments.port, web_root)?.run(seconds, &arguments.snapshot)
+    let listen = Listen {
+        port: arguments.port,
+        lan: arguments.lan,
+        web_root: arguments.web_root.as_deref(),
+    };
+    Session::open(&input, &listen)?.run(seconds, &arguments.snapshot)
 }

@@ -9,6 +9,7 @@ use std::{
 use gst::prelude::*;
 
 use crate::{
+    burnt_clock::Burner,
     measure::Kind,
     pipelines::{Probe, Problem, Side, describe, launch, need, one_line, set_state},
 };
@@ -25,13 +26,13 @@ pub enum Input {
     Camera,
 }
 
-const TEST_VIDEO: &str = "videotestsrc is-live=true pattern=smpte ! \
+const TEST_VIDEO: &str = "videotestsrc name=picture is-live=true pattern=smpte ! \
      video/x-raw,format=I420,width=1280,height=720,framerate=30/1 ! \
      timeoverlay time-mode=running-time text=Sent halignment=center valignment=center font-desc=\"Sans Bold 36\" ! \
      clockoverlay time-format=%H:%M:%S halignment=right valignment=top font-desc=\"Sans 16\" shaded-background=true ! \
      queue max-size-buffers=2 leaky=downstream";
 // Float samples, so that the converter's dither makes every packet different: packets are matched by payload.
-const TEST_AUDIO: &str = "audiotestsrc is-live=true wave=ticks freq=880 volume=0.4 samplesperbuffer=480 ! \
+const TEST_AUDIO: &str = "audiotestsrc name=sound is-live=true wave=silence samplesperbuffer=480 ! \
      audio/x-raw,format=F32LE,rate=48000,channels=2";
 const CONVERT_VIDEO: &str = "videoconvert ! videoscale ! \
      video/x-raw,format=I420,width=[16,1280],height=[16,720],pixel-aspect-ratio=1/1";
@@ -68,6 +69,7 @@ pub fn pipeline(input: &Input, url: &str, probe: &Arc<Probe>) -> Result<gst::Pip
         Input::Camera => camera(&sink)?,
     };
     pipeline.set_property("name", "publisher");
+    burn(&pipeline);
     let paced = matches!(input, Input::File(_));
     let sink = pipeline.by_name("sink").ok_or("moqsink is not there")?;
     for pad in sink.sink_pads() {
@@ -80,6 +82,18 @@ pub fn pipeline(input: &Input, url: &str, probe: &Arc<Probe>) -> Result<gst::Pip
     }
     probe.timebase.rule(&pipeline);
     Ok(pipeline)
+}
+
+/// Burns the clock into what the test sources of this pipeline make: a code into the picture, a tick into each second's sound.
+fn burn(pipeline: &gst::Pipeline) {
+    let burner = Arc::new(Burner::default());
+    let pad = |name| pipeline.by_name(name)?.static_pad("src");
+    if let Some(pad) = pad("picture") {
+        burner.paint(&pad);
+    }
+    if let Some(pad) = pad("sound") {
+        burner.sound(&pad);
+    }
 }
 
 /// Goes to PAUSED; a file has its first frames coded then, so that none of them is late.

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     io,
+    net::IpAddr,
     path::Path,
     rc::Rc,
     sync::Arc,
@@ -45,13 +46,26 @@ struct Relay {
     pipeline: gst::Pipeline,
     url: String,
     serves_page: bool,
+    /// Addresses of this machine that others reach.
+    elsewhere: Vec<IpAddr>,
+}
+
+/// How the relay is reached, and what browsers get there.
+pub struct Listen<'a> {
+    pub port: u16,
+    /// By other machines, too.
+    pub lan: bool,
+    pub web_root: Option<&'a Path>,
 }
 
 impl Relay {
-    fn start(port: u16, web_root: Option<&Path>) -> Result<Self, Problem> {
+    fn start(listen: &Listen<'_>) -> Result<Self, Problem> {
+        let web_root = listen.web_root;
         let web_root = web_root.map(|folder| folder.to_string_lossy().into_owned());
+        let host = if listen.lan { "" } else { "127.0.0.1" };
         let bridge = gst::ElementFactory::make("relay-bridge")
-            .property("listen", format!("127.0.0.1:{port}"))
+            .property("listen", format!("{host}:{}", listen.port))
+            .property("public-subscribe", if listen.lan { BROADCAST } else { "" })
             .property_if_some("web-root", web_root.as_ref())
             .build()
             .map_err(|err| err.to_string())?;
@@ -59,6 +73,7 @@ impl Relay {
             pipeline: gst::Pipeline::with_name("relay"),
             url: String::new(),
             serves_page: web_root.is_some(),
+            elsewhere: if listen.lan { addresses() } else { Vec::new() },
         };
         relay.pipeline.add(&bridge).map_err(|err| err.to_string())?;
         set_state(&relay.pipeline, gst::State::Playing)
@@ -68,6 +83,16 @@ impl Relay {
             .ok_or("the relay does not listen")?;
         Ok(relay)
     }
+}
+
+/// Of every interface but loopback; IPv6 ones of a link need a zone, which URLs do not carry.
+fn addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let addresses = interfaces.into_iter().filter(|one| !one.is_link_local());
+    addresses
+        .map(|interface| interface.ip())
+        .filter(|address| !address.is_loopback())
+        .collect()
 }
 
 impl Drop for Relay {
@@ -84,8 +109,8 @@ impl Drop for Session {
 }
 
 impl Session {
-    pub fn open(input: &Input, port: u16, web_root: Option<&Path>) -> Result<Rc<Self>, Problem> {
-        let relay = Relay::start(port, web_root)?;
+    pub fn open(input: &Input, listen: &Listen<'_>) -> Result<Rc<Self>, Problem> {
+        let relay = Relay::start(listen)?;
         let probe = Probe::new();
         let display = Display::find();
         let player = Player::new(&relay.url, display, &probe)?;
@@ -114,6 +139,17 @@ impl Session {
         self.line(&format!("relay at {url}, broadcast {BROADCAST}"));
         if self.relay.serves_page {
             self.line(&format!("in a browser: {url}#{BROADCAST}"));
+            let port = url.trim_end_matches('/').rsplit(':').next();
+            for address in &self.relay.elsewhere {
+                let host = match address {
+                    IpAddr::V4(address) => address.to_string(),
+                    IpAddr::V6(address) => format!("[{address}]"),
+                };
+                self.line(&format!(
+                    "on other machines: https://{host}:{}/#{BROADCAST} (past the warning of the development certificate)",
+                    port.unwrap_or_default()
+                ));
+            }
         }
         publish::preroll(&self.publisher)?;
         let _watches = [

@@ -40,7 +40,7 @@ pub trait Source: Send + Sync + 'static {
     /// SHA-256 of the certificate that new connections get.
     fn fingerprint(&self) -> [u8; 32];
 
-    /// The broadcasts below a prefix that this peer may subscribe to, named relative to it.
+    /// The broadcasts below a prefix, of whole path segments, that this peer may subscribe to, named relative to it.
     fn announced(&self, peer: IpAddr, site: Site, prefix: &str) -> Vec<String>;
 
     /// The counters in the text format of Prometheus; `None` if this peer may not see them.
@@ -57,8 +57,8 @@ pub trait Source: Send + Sync + 'static {
 ///
 /// | Path | Answer |
 /// |---|---|
-/// | `/certificate.sha256` | the certificate's SHA-256, 64 lowercase hexadecimal digits |
-/// | `/announced`, `/announced/<prefix>` | the broadcasts, one on a line, relative to the prefix |
+/// | `/certificate.sha256` | the certificate's SHA-256, 64 lowercase hexadecimal digits and nothing else |
+/// | `/announced`, `/announced/<prefix>` | the broadcasts below a prefix of whole path segments, one on a line, relative to it |
 /// | `/metrics` | counters |
 /// | anything else | a file below `web_root`; without one a few words at `/` |
 ///
@@ -141,6 +141,7 @@ where
 struct Peer(IpAddr);
 
 async fn certificate(State(source): State<Arc<dyn Source>>) -> Response {
+    // Without a line feed: @moq/net refuses digits of an odd length.
     text(StatusCode::OK, hex::encode(source.fingerprint()))
 }
 
@@ -152,7 +153,8 @@ async fn announced(
 ) -> Response {
     let prefix = prefix.map(|Path(prefix)| prefix).unwrap_or_default();
     let names = listed(source.as_ref(), peer, site, prefix.trim_matches('/'));
-    text(StatusCode::OK, names.join("\n"))
+    let lines: String = names.iter().flat_map(|name| [name, "\n"]).collect();
+    text(StatusCode::OK, lines)
 }
 
 async fn metrics(

@@ -38,7 +38,7 @@ export async function scenario(run, args = []) {
 		],
 	});
 	try {
-		await run(() => newPage(browser));
+		await run((options) => newPage(browser, options));
 	} catch (error) {
 		tell("failed", { error: String(error?.stack ?? error) });
 		process.exitCode = 1;
@@ -48,8 +48,8 @@ export async function scenario(run, args = []) {
 }
 
 /** A page with a profile of its own; what it says on its console goes to the test's log. */
-async function newPage(browser) {
-	const context = await browser.newContext();
+async function newPage(browser, options) {
+	const context = await browser.newContext(options);
 	context.setDefaultTimeout(LIMIT);
 	const page = await context.newPage();
 	page.on("console", (message) => process.stderr.write(`page: ${message.type()}: ${message.text()}\n`));

@@ -2,12 +2,12 @@
 
 #![allow(dead_code)]
 
-pub mod browser;
 pub mod foreign;
 pub mod interop;
 pub mod launch;
 pub mod paths;
 pub mod publisher;
+pub mod web;
 
 use std::{
     sync::{Arc, Once},

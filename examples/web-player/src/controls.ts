@@ -111,7 +111,8 @@ function toggleFullscreen(): void {
 function buffer(watch: MoqWatch): void {
 	const select = element("buffer", HTMLSelectElement);
 	select.addEventListener("change", () => {
-		watch.setAttribute("latency", select.value);
+		// Not `latency`: @moq/watch 0.4.6 sets a fixed one back to the buffer of before (it reflects it too early).
+		watch.setAttribute("latency-min", select.value);
 	});
 }
 

@@ -16,8 +16,9 @@ export const connecting: Words = { title: "Connecting to the relay", text: host,
 export const insecure: Words = {
 	title: "This page needs HTTPS",
 	text:
-		`Browsers play live media only on https:// pages, or from this machine itself (http://localhost). Start the relay ` +
-		`with certificate-file and private-key-file of a certificate for ${hostname}, and open https://${host}/.`,
+		`Browsers play live media only on https:// pages, or from the relay's own machine. Open https://${host}/. The browser ` +
+		`warns of the relay's development certificate before; with certificate-file and private-key-file of a certificate ` +
+		`for ${hostname} it does not.`,
 };
 
 export const noWebTransport: Words = {

@@ -95,9 +95,7 @@ impl Relay {
                 tracks: config.limits.tracks_per_session,
             },
         )?;
-        let https = secure
-            .then(|| listen::https_config(resolver.clone()))
-            .transpose()?;
+        let https = listen::https_config(resolver.clone())?;
         let sockets = listen::bind(&config.listen)?;
         let bound = sockets.iter().map(|socket| socket.address).collect();
 
@@ -106,7 +104,7 @@ impl Relay {
         let (sender, events) = mpsc::sync_channel(EVENT_QUEUE);
         let shared = Shared::start(config, access, resolver, versions, sender, runtime);
         let endpoints =
-            Endpoints::open(&shared, sockets, &quic, https.as_ref()).inspect_err(|_| {
+            Endpoints::open(&shared, sockets, &quic, &https, !secure).inspect_err(|_| {
                 shared.stopping.cancel();
                 shared.ended.cancel();
             })?;
@@ -219,7 +217,8 @@ impl Endpoints {
         shared: &Arc<Shared>,
         sockets: Vec<Bound>,
         quic: &quinn::ServerConfig,
-        https: Option<&Arc<rustls::ServerConfig>>,
+        https: &Arc<rustls::ServerConfig>,
+        plain: bool,
     ) -> Result<Self> {
         let mut open = Self {
             quic: Vec::new(),
@@ -237,7 +236,7 @@ impl Endpoints {
             open.listeners
                 .spawn(session::accept(shared.clone(), endpoint.clone()));
             open.listeners
-                .spawn(web::accept(shared.clone(), tcp, https.cloned()));
+                .spawn(web::accept(shared.clone(), tcp, https.clone(), plain));
             open.quic.push((endpoint, socket));
         }
         Ok(open)

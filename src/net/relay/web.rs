@@ -1,4 +1,4 @@
-//! The TCP side of a listener: HTTP, over TLS where the certificate is one that clients know.
+//! The TCP side of a listener: HTTP over TLS, and without TLS where the certificate is for development.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -80,12 +80,13 @@ impl Drop for Place {
 pub(super) async fn accept(
     shared: Arc<Shared>,
     listener: TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Arc<rustls::ServerConfig>,
+    plain: bool,
 ) {
     let stopping = shared.stopping.clone();
     let work = async {
         let router = http::router(shared.clone(), shared.web_root.clone());
-        let tls = tls.map(TlsAcceptor::from);
+        let tls = TlsAcceptor::from(tls);
         loop {
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -100,7 +101,7 @@ pub(super) async fn accept(
             tokio::spawn(async move {
                 let shared = &place.shared;
                 let limit = shared.limits.handshake_timeout;
-                let connection = serve(stream, peer.ip(), router, tls, limit);
+                let connection = serve(stream, peer.ip(), router, (tls, plain), limit);
                 let connection = place.closed.run_until_cancelled(connection);
                 shared.stopping.run_until_cancelled(connection).await;
             });
@@ -113,15 +114,30 @@ async fn serve(
     stream: TcpStream,
     peer: IpAddr,
     router: axum::Router,
-    tls: Option<TlsAcceptor>,
+    (tls, plain): (TlsAcceptor, bool),
     limit: Duration,
 ) {
-    let Some(tls) = tls else {
-        return http::serve(stream, peer, router).await;
-    };
+    if plain {
+        match begins_tls(&stream, limit).await {
+            Some(true) => {}
+            Some(false) => return http::serve(stream, peer, router).await,
+            None => return,
+        }
+    }
     match timeout(limit, tls.accept(stream)).await {
         Ok(Ok(stream)) => http::serve(stream, peer, router).await,
         Ok(Err(err)) => tracing::debug!(%peer, %err, "TLS handshake failed"),
         Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+    }
+}
+
+/// Whether a client begins with a TLS handshake (RFC 8446 section 5.1), whose first byte no method of HTTP has; `None` if it
+/// sends nothing within the limit.
+async fn begins_tls(stream: &TcpStream, limit: Duration) -> Option<bool> {
+    const HANDSHAKE: u8 = 22;
+    let mut first = [0];
+    match timeout(limit, stream.peek(&mut first)).await {
+        Ok(Ok(1)) => Some(first[0] == HANDSHAKE),
+        _ => None,
     }
 }

@@ -243,7 +243,7 @@ pub fn quic_config(
     Ok(config)
 }
 
-/// The TLS side of the HTTP server, for certificates that a browser knows.
+/// The TLS side of the HTTP server.
 pub fn https_config(resolver: Arc<Resolver>) -> Result<Arc<rustls::ServerConfig>> {
     let mut tls = tls_config(resolver)?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];

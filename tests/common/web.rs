@@ -1,7 +1,7 @@
-//! Chromium with a page that our relay serves.
+//! The player page in Chromium, served by a relay of ours.
 //!
-//! `scripts/test` builds the pages and names them, and what drives the browser, in MOQ_WEB_PAGE and MOQ_WEB_MODULES. What the
-//! browser does is in `tests/browser/`; each scenario says what has happened in lines of JSON.
+//! `scripts/test` builds the page and names it, and what drives the browser, in MOQ_WEB_PAGE and MOQ_WEB_MODULES. What the browser
+//! does is in `tests/browser/`; each scenario says what has happened in lines of JSON.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -16,6 +16,8 @@ use serde_json::Value;
 
 use super::{Pipeline, init};
 
+pub const BROADCAST: &str = "studio/camera.hang";
+
 /// Chromium starts, and software decodes, while other tests have the processor.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -25,7 +27,7 @@ fn variable(name: &str) -> String {
     })
 }
 
-/// A relay on a free port that serves the pages at `/`, and its URL.
+/// A relay on a free port that serves the page at `/`, and its URL.
 pub struct Relay {
     pub url: String,
     pipeline: Pipeline,
@@ -33,9 +35,15 @@ pub struct Relay {
 
 impl Relay {
     pub fn start() -> Self {
+        Self::listen("127.0.0.1:0", "")
+    }
+
+    /// With properties of relay-bridge that are not those of the tests.
+    pub fn listen(address: &str, public_subscribe: &str) -> Self {
         init();
         let relay = gst::ElementFactory::make("relay-bridge")
-            .property("listen", "127.0.0.1:0")
+            .property("listen", address)
+            .property("public-subscribe", public_subscribe)
             .property("web-root", variable("MOQ_WEB_PAGE"))
             .build()
             .expect("an element");
@@ -69,14 +77,12 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// With the relay's URL, and what else this one takes.
-    pub fn run(scenario: &str, relay: &Relay, arguments: &[&str]) -> Self {
+    pub fn run(scenario: &str, arguments: &[&str]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/browser")
             .join(scenario);
         let mut process = Command::new("node")
             .arg(script)
-            .arg(&relay.url)
             .args(arguments)
             .env("MOQ_WEB_MODULES", variable("MOQ_WEB_MODULES"))
             .stdin(Stdio::piped())
