@@ -2,9 +2,12 @@
 
 #![allow(dead_code)]
 
+pub mod codecs;
 pub mod foreign;
 pub mod interop;
 pub mod launch;
+pub mod moq_cli;
+pub mod moq_relay;
 pub mod paths;
 pub mod publisher;
 
