@@ -3,38 +3,15 @@
 
 mod common;
 
-use std::path::PathBuf;
-
 use common::{
     Pipeline,
     codecs::*,
     interop::{Row, record},
-    launch::{Launch, Pieces, our_plugin},
+    launch::{Launch, our_plugin},
+    moq_gst::{self, PEER},
     paths,
 };
 use gst::prelude::*;
-
-const PEER: &str = "moq-gst 0.4.20";
-
-fn peer_plugin() -> PathBuf {
-    let path = std::env::var_os("MOQ_GST_PLUGIN").expect(
-        "MOQ_GST_PLUGIN names no plugin of moq-gst 0.4.20: run scripts/test, which builds it, or scripts/test --quick to do without",
-    );
-    path.into()
-}
-
-/// The caps of its moqsrc have stream formats that GStreamer does not know, and numbers of a type that no decoder takes
-/// (peer-lessons row 4): the test mends them.
-fn mended(audio: &Codec) -> &'static str {
-    match audio.name {
-        "Opus" => "audio/x-opus,rate=48000,channels=2,channel-mapping-family=0",
-        "AAC" => {
-            "audio/mpeg,mpegversion=4,stream-format=raw,rate=48000,channels=2,codec_data=(buffer)1190"
-        }
-        "MP3" => "audio/mpeg,mpegversion=1,layer=3,parsed=true,rate=48000,channels=2",
-        name => panic!("it has no caps for {name}"),
-    }
-}
 
 fn keep(direction: &str, video: &Codec, audio: &Codec, container: &str, pictures: usize) {
     record(&Row {
@@ -55,28 +32,12 @@ fn it_plays(video: &Codec, audio: &Codec) {
     let url = relay.url();
     let publisher = publish(&format!("url={url}"), video, audio, &CONTAINERS);
     let _publisher = Pipeline::play(&publisher);
-    let folder = tempfile::tempdir().expect("a folder");
-    let (mended, decoder) = (mended(audio), audio.decoder);
-    let played = CONTAINERS.map(|container| {
-        let pipe = folder.path().join(container);
-        let sound = Pieces::of_pipe(&pipe, SOUND);
-        let pipe = pipe.display();
-        let mut player = Launch::start(
-            &peer_plugin(),
-            &format!(
-                "moqsrc name=s url={url} broadcast={container}.hang \
-                 s.video_0 ! queue ! decodebin3 ! videoconvert ! video/x-raw,format=I420 ! fdsink fd=1 sync=false async=false \
-                 s.audio_0 ! queue ! capssetter replace=true caps={mended} ! {decoder} ! audioconvert ! \
-                 audio/x-raw,format=S16LE,channels=2,rate=48000 ! \
-                 filesink location={pipe} buffer-mode=unbuffered sync=false async=false"
-            ),
-        );
-        let pictures = player.pieces(PICTURE);
-        (container, player, pictures, sound)
+    let players = CONTAINERS.map(|container| {
+        let to = format!("url={url} broadcast={container}.hang");
+        (container, moq_gst::Player::start(&to, audio))
     });
-    for (container, _player, pictures, sound) in &played {
-        let (_, pictures) = pictures.wait_distinct(&format!("pictures in {container}"), 45);
-        sound.wait_distinct(&format!("20 ms of sound in {container}"), 45);
+    for (container, player) in &players {
+        let pictures = player.wait_played(container);
         keep("moqsink → its moqsrc", video, audio, container, pictures);
     }
 }
@@ -88,7 +49,7 @@ fn we_play(video: &Codec, audio: &Codec) {
     let url = relay.url();
     let to = format!("url={url}");
     let publisher = publish(&to, video, audio, &ITS_CONTAINERS);
-    let _publisher = Launch::start(&peer_plugin(), &publisher);
+    let _publisher = Launch::start(&moq_gst::plugin(), &publisher);
     let players = ITS_CONTAINERS.map(|container| {
         let to = format!("{to} broadcast={container}.hang");
         play(container, &to, video, Some(audio))
@@ -225,7 +186,7 @@ fn every_property_of_moq_gst_is_one_of_ours() {
 }
 
 fn inspect(element: &str) -> String {
-    let plugin = peer_plugin();
+    let plugin = moq_gst::plugin();
     let folder = tempfile::tempdir().expect("a folder");
     let output = std::process::Command::new("gst-inspect-1.0")
         .arg(element)

@@ -7,6 +7,7 @@ pub mod foreign;
 pub mod interop;
 pub mod launch;
 pub mod moq_cli;
+pub mod moq_gst;
 pub mod moq_relay;
 pub mod paths;
 pub mod publisher;
