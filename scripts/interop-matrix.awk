@@ -8,7 +8,7 @@ function says(row, thing) { return index(things[row], SUBSEP thing SUBSEP) > 0 }
 
 function seen_text(row,   sound) {
     sound = sounds[row]
-    return pictures[row] " pictures, " (sound == "decoded" ? "sound" : sound == "silent" ? "silent" : "no sound track")
+    return pictures[row] " pictures, " (sound == "decoded" ? "sound" : sound == "silent" ? "silent" : "sound not looked at")
 }
 
 function cell(peer, direction, line, column,   row) {

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, path::Path};
 use common::{
     Pipeline,
     codecs::PICTURE,
+    interop::{Row, record},
     launch::{Launch, Pieces, our_plugin},
     moq_gst, paths,
 };
@@ -67,8 +68,17 @@ fn the_pipelines_of_moq_gst_s_manual_run_on_ours() {
             pipe.display()
         ),
     );
-    for (index, pieces) in pieces.iter().enumerate() {
-        pieces.wait_distinct(&format!("pictures of player {index}"), 60);
+    let links = ["each pad by name", "video pad alone", "first pad"];
+    for (links, pieces) in links.into_iter().zip(&pieces) {
+        let (_, pictures) = pieces.wait_distinct(links, 60);
+        record(&Row {
+            peer: moq_gst::PEER,
+            direction: "pipelines of its manual, on ours",
+            what: &format!("H.264, Opus; {links}; legacy; hang"),
+            path: "moq-lite-06, WebTransport",
+            pictures,
+            sound: None,
+        });
     }
     coded.wait_distinct("coded bytes", 16);
 }
