@@ -1,133 +1,187 @@
-//! Our elements with `moq`, the command line tool of moq-dev 0.14.10, through our relay. `scripts/test` installs it and names it in
-//! MOQ_CLI_BIN; what it exports is read by ffprobe.
+//! Our elements with `moq`, the command line tool of others, through our relay. What it exports is read by ffprobe, and what it imports
+//! is made by ffmpeg.
 
 mod common;
 
-use std::{
-    fs::File,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
-
 use common::{
-    LIMIT, Pipeline,
+    Pipeline,
+    codecs::*,
     interop::{Row, record},
+    moq_cli::{Export, Import, PEER},
     paths,
 };
 
-const PEER: &str = "moq CLI 0.14.10";
+const PATH: &str = "moq-lite-06, WebTransport";
 
-/// The tool, killed when the test ends.
-struct Moq(Child);
-
-impl Moq {
-    fn start(url: &str, broadcast: &str, verb: &str, input: Stdio, output: Stdio) -> Self {
-        let program = std::env::var_os("MOQ_CLI_BIN").expect(
-            "MOQ_CLI_BIN names no moq 0.14.10: run scripts/test, which installs it, or scripts/test --quick to do without",
-        );
-        let process = Command::new(program)
-            .args(["--connect", url, "--broadcast", broadcast, verb, "fmp4"])
-            .stdin(input)
-            .stdout(output)
-            .spawn()
-            .expect("moq starts");
-        Self(process)
-    }
-}
-
-impl Drop for Moq {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Frames of one kind (`v`, `a`) that ffprobe decodes from a file.
-fn decoded(file: &Path, kind: &str) -> usize {
-    let output = Command::new("ffprobe")
-        .args(["-v", "error", "-count_frames", "-select_streams", kind])
-        .args(["-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"])
-        .arg(file)
-        .output()
-        .expect("ffprobe is there: scripts/setup --peers installs it");
-    let counted = String::from_utf8_lossy(&output.stdout);
-    let number = counted.lines().next().unwrap_or_default();
-    number.trim_end_matches(',').trim().parse().unwrap_or(0)
-}
-
-#[test]
-fn ffprobe_decodes_what_moq_exports_of_moqsink_s_broadcast() {
+/// Each container as fragmented MP4; those with bare frames in the other forms, too.
+fn it_exports(video: &Codec, audio: &Codec, forms: &[(&str, &str)]) {
     let relay = paths::relay();
     let url = relay.url();
-    let _publisher = Pipeline::play(&format!(
-        "moqsink name=m url={url} broadcast=ours.hang \
-         videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=180,framerate=30/1 ! \
-         x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! h264parse ! m. \
-         audiotestsrc is-live=true wave=white-noise ! audio/x-raw,rate=48000,channels=2 ! opusenc ! m."
-    ));
+    let publisher = publish(&format!("url={url}"), video, audio, &CONTAINERS);
+    let _publisher = Pipeline::play(&publisher);
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("export.mp4");
-    let file = File::create(&path).expect("a file");
-    let moq = Moq::start(&url, "ours.hang", "export", Stdio::null(), file.into());
-    let end = Instant::now() + LIMIT;
-    let frames = loop {
-        // A file that still grows ends in a fragment that is cut off; ffprobe reads up to there.
-        let frames = (decoded(&path, "v"), decoded(&path, "a"));
-        if frames.0 >= 60 && frames.1 >= 60 {
-            break frames;
+    let mut exports = Vec::new();
+    for &(form, name) in forms {
+        for container in CONTAINERS {
+            let has_sound = !matches!(form, "h264" | "h265");
+            if form == "fmp4" || !has_sound || container != "cmaf" {
+                let export = Export::start(&url, &format!("{container}.hang"), form, folder.path());
+                exports.push((export, name, container, has_sound));
+            }
         }
-        assert!(Instant::now() < end, "{frames:?} frames were exported");
-        std::thread::sleep(Duration::from_millis(100));
-    };
-    drop(moq);
-    record(&Row {
-        peer: PEER,
-        direction: "moqsink → its export, ffprobe",
-        what: "H.264, Opus; legacy; hang",
-        path: "moq-lite-06, WebTransport",
-        pictures: frames.0,
-        sound: Some(true),
-    });
+    }
+    for (export, name, container, has_sound) in &mut exports {
+        let pictures = export.wait_decoded(60, *has_sound);
+        record(&Row {
+            peer: PEER,
+            direction: &format!("moqsink → its export as {name}, ffprobe"),
+            what: &format!("{}, {}; {container}; hang", video.name, audio.name),
+            path: PATH,
+            pictures,
+            sound: has_sound.then_some(true),
+        });
+    }
+}
+
+const FMP4: (&str, &str) = ("fmp4", "fMP4");
+const MATROSKA: (&str, &str) = ("mkv", "Matroska");
+const TS: (&str, &str) = ("ts", "MPEG-TS");
+
+#[test]
+fn ffprobe_decodes_what_it_exports_of_our_h264_and_opus() {
+    it_exports(&H264, &OPUS, &[FMP4, MATROSKA, TS]);
 }
 
 #[test]
-fn moqsrc_plays_what_moq_imports() {
+fn ffprobe_decodes_what_it_exports_of_our_h264_and_aac() {
+    it_exports(&H264, &AAC, &[FMP4, ("h264", "H.264 stream")]);
+}
+
+#[test]
+fn ffprobe_decodes_what_it_exports_of_our_h265_and_aac() {
+    it_exports(&H265, &AAC, &[FMP4, MATROSKA]);
+}
+
+#[test]
+fn ffprobe_decodes_what_it_exports_of_our_vp9() {
+    it_exports(&VP9, &OPUS, &[FMP4, MATROSKA]);
+}
+
+#[test]
+fn ffprobe_decodes_what_it_exports_of_our_av1() {
+    it_exports(&AV1, &OPUS, &[FMP4, MATROSKA]);
+}
+
+/// Its Matroska has no place for tracks in CMAF; it says so and ends.
+#[test]
+fn it_refuses_to_export_cmaf_as_matroska() {
     let relay = paths::relay();
     let url = relay.url();
-    let mut source = Command::new("gst-launch-1.0")
-        .arg("-q")
-        .args(
-            "mp4mux name=m fragment-duration=100 streamable=true ! fdsink fd=1 \
-             videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=180,framerate=30/1 ! \
-             x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! h264parse ! m. \
-             audiotestsrc is-live=true wave=white-noise ! audio/x-raw,rate=48000,channels=2 ! opusenc ! m."
-                .split_whitespace(),
-        )
-        .env_remove("G_DEBUG")
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("gst-launch-1.0");
-    let output = source.stdout.take().expect("piped");
-    let moq = Moq::start(&url, "theirs.hang", "import", output.into(), Stdio::null());
-    let player = Pipeline::launch(&format!(
-        "moqsrc name=s url={url} broadcast=theirs.hang \
-         s.video_0 ! queue ! avdec_h264 ! fakesink name=video sync=false \
-         s.audio_0 ! queue ! opusdec ! fakesink name=audio sync=false"
-    ));
-    let (video, audio) = (player.record("video"), player.record("audio"));
-    player.set(gst::State::Playing);
-    let pictures = video.wait_count(60).len();
-    audio.wait_count(60);
-    drop(moq);
-    let _ = source.kill();
-    let _ = source.wait();
-    record(&Row {
-        peer: PEER,
-        direction: "its import → moqsrc",
-        what: "H.264, Opus; CMAF; hang",
-        path: "moq-lite-06, WebTransport",
-        pictures,
-        sound: Some(true),
+    let publisher = publish(&format!("url={url}"), &H264, &OPUS, &["cmaf"]);
+    let _publisher = Pipeline::play(&publisher);
+    let folder = tempfile::tempdir().expect("a folder");
+    Export::start(&url, "cmaf.hang", "mkv", folder.path()).wait_refused();
+}
+
+/// An audio codec is missing where the format has no sound.
+type Case<'a> = (&'a str, &'a Codec, Option<&'a Codec>);
+
+/// What ffmpeg makes of `form`, which moq imports, is decoded behind moqsrc; all cases at once.
+fn we_play(name: &str, form: (&str, &str), cases: &[Case<'_>]) {
+    let relay = paths::relay();
+    let url = relay.url();
+    let start =
+        |&(broadcast, video, audio): &Case<'_>| Import::start(&url, broadcast, form, video, audio);
+    let _imports: Vec<_> = cases.iter().map(start).collect();
+    all_play(&url, name, cases);
+}
+
+fn all_play(url: &str, name: &str, cases: &[Case<'_>]) {
+    let players = cases.iter().map(|&(broadcast, video, audio)| {
+        let to = format!("url={url} broadcast={broadcast}");
+        play(broadcast, &to, video, audio)
     });
+    let player = Pipeline::launch(&players.collect::<String>());
+    let sinks = cases.iter().map(|&(broadcast, _, audio)| {
+        let record = |kind| player.record(&format!("{broadcast}-{kind}"));
+        (record("video"), audio.map(|_| record("audio")))
+    });
+    let sinks: Vec<_> = sinks.collect();
+    player.set(gst::State::Playing);
+    for (&(broadcast, video, audio), (seen, heard)) in cases.iter().zip(&sinks) {
+        let pictures = assert_played(broadcast, seen, heard.as_ref());
+        let sound = audio.map_or(String::new(), |audio| format!(", {}", audio.name));
+        record(&Row {
+            peer: PEER,
+            direction: "its import → moqsrc",
+            what: &format!("{}{sound}; {name}; hang", video.name),
+            path: PATH,
+            pictures,
+            sound: audio.map(|_| true),
+        });
+    }
+}
+
+/// Its reader of MP4 needs the codec's configuration in the header, which ffmpeg has with the first frame only.
+const MP4: (&str, &str) = (
+    "fmp4",
+    "-f mp4 -movflags delay_moov+default_base_moof -frag_duration 100000",
+);
+
+#[test]
+fn we_play_its_import_of_fragmented_mp4() {
+    we_play(
+        "fMP4",
+        MP4,
+        &[
+            ("h264-opus", &H264, Some(&OPUS)),
+            ("h264-aac", &H264, Some(&AAC)),
+            ("vp9-flac", &VP9, Some(&FLAC)),
+        ],
+    );
+}
+
+#[test]
+fn we_play_its_import_of_newer_codecs_in_fragmented_mp4() {
+    we_play(
+        "fMP4",
+        MP4,
+        &[
+            ("h265-aac", &H265, Some(&AAC)),
+            ("vp9-opus", &VP9, Some(&OPUS)),
+            ("av1-opus", &AV1, Some(&OPUS)),
+        ],
+    );
+}
+
+#[test]
+fn we_play_its_import_of_mpeg_ts() {
+    we_play(
+        "MPEG-TS",
+        ("ts", "-f mpegts"),
+        &[
+            ("h264-opus", &H264, Some(&OPUS)),
+            ("h264-aac", &H264, Some(&AAC)),
+            ("h265-aac", &H265, Some(&AAC)),
+        ],
+    );
+}
+
+#[test]
+fn we_play_its_import_of_flv() {
+    we_play("FLV", ("flv", "-f flv"), &[("h264-aac", &H264, Some(&AAC))]);
+}
+
+#[test]
+fn we_play_its_import_of_a_bare_h264_stream() {
+    we_play("Annex B", ("avc3", "-f h264"), &[("h264", &H264, None)]);
+}
+
+#[test]
+fn we_play_its_import_of_a_live_hls_playlist() {
+    let relay = paths::relay();
+    let url = relay.url();
+    let folder = tempfile::tempdir().expect("a folder");
+    let _import = Import::start_hls(&url, "hls", folder.path(), &H264, &AAC);
+    all_play(&url, "HLS", &[("hls", &H264, Some(&AAC))]);
 }

@@ -114,6 +114,20 @@ fn the_page_plays_h264_in_loc_and_in_cmaf() {
     plays("H.264", &format!("{H264} ! h264parse"), "cmaf");
 }
 
+#[test]
+fn the_page_plays_vp9_in_loc_and_in_cmaf() {
+    let encoder = "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=30 ! vp9parse";
+    plays("VP9", encoder, "loc");
+    plays("VP9", encoder, "cmaf");
+}
+
+#[test]
+fn the_page_plays_av1_in_legacy_and_in_cmaf() {
+    let encoder = "av1enc cpu-used=8 usage-profile=realtime keyframe-max-dist=30 ! av1parse";
+    plays("AV1", encoder, "legacy");
+    plays("AV1", encoder, "cmaf");
+}
+
 /// Chromium 156 crashes the tab at some of the stops, not at each, if the relay closes the WebTransport session and not the connection.
 #[test]
 fn the_page_survives_a_relay_that_stops_and_plays_on_when_it_is_back() {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    fs::File,
     io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -68,16 +69,8 @@ impl Launch {
 
     /// Reads pieces of `size` bytes that the pipeline writes with `fdsink fd=1`.
     pub fn pieces(&mut self, size: usize) -> Pieces {
-        let mut output = self.process.stdout.take().expect("read once");
-        let pieces = Pieces::default();
-        let into = pieces.clone();
-        std::thread::spawn(move || {
-            let mut piece = vec![0; size];
-            while output.read_exact(&mut piece).is_ok() {
-                into.add(&piece);
-            }
-        });
-        pieces
+        let output = self.process.stdout.take().expect("read once");
+        Pieces::read(size, move || output)
     }
 
     pub fn interrupt(&self) {
@@ -119,6 +112,28 @@ struct Counted {
 }
 
 impl Pieces {
+    /// Reads pieces of `size` bytes, in the background, from what `open` gives; it may block.
+    fn read<R: Read>(size: usize, open: impl FnOnce() -> R + Send + 'static) -> Self {
+        let pieces = Self::default();
+        let into = pieces.clone();
+        std::thread::spawn(move || {
+            let mut output = open();
+            let mut piece = vec![0; size];
+            while output.read_exact(&mut piece).is_ok() {
+                into.add(&piece);
+            }
+        });
+        pieces
+    }
+
+    /// Makes a pipe of this name and reads what `filesink buffer-mode=unbuffered` writes to it.
+    pub fn of_pipe(path: &Path, size: usize) -> Self {
+        let made = Command::new("mkfifo").arg(path).status();
+        assert!(made.is_ok_and(|status| status.success()), "mkfifo");
+        let path = path.to_owned();
+        Self::read(size, move || File::open(path).expect("a pipe"))
+    }
+
     fn add(&self, piece: &[u8]) {
         let mut counted = self.0.0.lock();
         counted.all += 1;

@@ -2,9 +2,13 @@
 
 #![allow(dead_code)]
 
+pub mod codecs;
 pub mod foreign;
 pub mod interop;
 pub mod launch;
+pub mod moq_cli;
+pub mod moq_gst;
+pub mod moq_relay;
 pub mod paths;
 pub mod publisher;
 pub mod web;

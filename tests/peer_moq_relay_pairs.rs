@@ -1,0 +1,164 @@
+//! Decoded pictures and sound through moq-relay, the relay of others: every protocol version on both transports, each container, and
+//! programs of others at the other end.
+
+mod common;
+
+use common::{
+    Pipeline, Record,
+    codecs::*,
+    interop::{Row, record},
+    launch::Launch,
+    moq_cli::{Export, Import},
+    moq_gst,
+    moq_relay::{Identity, MoqRelay, PEER, Wire},
+};
+use gst::prelude::*;
+use gstmoq::net::transport::versions;
+
+const THROUGH: &str = "moqsink → it → moqsrc";
+const DEFAULT_PATH: &str = "moq-lite-06, WebTransport";
+
+fn keep(direction: &str, codecs: &str, container: &str, path: &str, pictures: usize) {
+    record(&Row {
+        peer: PEER,
+        direction,
+        what: &format!("{codecs}; {container}; hang"),
+        path,
+        pictures,
+        sound: Some(true),
+    });
+}
+
+/// A player of each broadcast and what comes out of its decoders.
+fn players(
+    names: &[&str],
+    to: impl Fn(&str) -> String,
+    audio: &Codec,
+) -> (Pipeline, Vec<(Record, Record)>) {
+    let descriptions = names
+        .iter()
+        .map(|name| play(name, &to(name), &H264, Some(audio)));
+    let player = Pipeline::launch(&descriptions.collect::<String>());
+    let records = names.iter().map(|name| {
+        let record = |kind| player.record(&format!("{name}-{kind}"));
+        (record("video"), record("audio"))
+    });
+    let records = records.collect();
+    player.set(gst::State::Playing);
+    (player, records)
+}
+
+/// A publisher and a player for each version of a family, all at once.
+fn every_version_plays(family: &str, wire: Wire, transport: &str) {
+    let identity = Identity::new();
+    let relay = MoqRelay::start(&identity);
+    let to = relay.to(wire, &identity);
+    let to =
+        |version: &str| format!("{to} protocol-versions=<\"{version}\"> broadcast={version}.hang");
+    let names: Vec<&str> = versions::NAMES
+        .into_iter()
+        .filter(|name| name.starts_with(family))
+        .collect();
+    let sinks = names.iter().map(|name| {
+        format!(
+            "moqsink name={name} {} pictures. ! queue ! {name}.sink_0 sound. ! queue ! {name}.sink_1 ",
+            to(name)
+        )
+    });
+    let publisher = Pipeline::play(&(coded(&H264, &OPUS) + &sinks.collect::<String>()));
+    let (player, records) = players(&names, to, &OPUS);
+    for (name, (seen, heard)) in names.iter().zip(&records) {
+        let pictures = assert_played(name, seen, Some(heard));
+        for pipeline in [&publisher, &player] {
+            let spoken: String = pipeline.by_name(name).property("moq-version");
+            assert_eq!(&spoken, name);
+        }
+        let path = format!("{name}, {transport}");
+        keep(THROUGH, "H.264, Opus", "legacy", &path, pictures);
+    }
+}
+
+#[test]
+fn every_version_of_moq_lite_plays_over_webtransport() {
+    every_version_plays("moq-lite", Wire::WebTransport, "WebTransport");
+}
+
+#[test]
+fn every_version_of_moq_lite_plays_over_raw_quic() {
+    every_version_plays("moq-lite", Wire::MoqLite, "raw QUIC");
+}
+
+#[test]
+fn every_version_of_moq_transport_plays_over_webtransport() {
+    every_version_plays("moq-transport", Wire::WebTransport, "WebTransport");
+}
+
+#[test]
+fn every_version_of_moq_transport_plays_over_raw_quic() {
+    every_version_plays("moq-transport", Wire::MoqTransport, "raw QUIC");
+}
+
+/// The relay, what goes into `url=`, and what it is reached by.
+fn relay() -> (Identity, MoqRelay, String, String) {
+    let identity = Identity::new();
+    let relay = MoqRelay::start(&identity);
+    let to = relay.to(Wire::WebTransport, &identity);
+    let url = to.trim_start_matches("url=").to_owned();
+    (identity, relay, to, url)
+}
+
+#[test]
+fn moqsrc_and_those_of_others_play_moqsink_in_each_container() {
+    let (_identity, _relay, to, url) = relay();
+    let _publisher = Pipeline::play(&publish(&to, &H264, &AAC, &CONTAINERS));
+    let broadcast = |name: &str| format!("{to} broadcast={name}.hang");
+    let (_player, records) = players(&CONTAINERS, broadcast, &AAC);
+    let folder = tempfile::tempdir().expect("a folder");
+    let others = CONTAINERS.map(|container| {
+        let export = Export::start(&url, &format!("{container}.hang"), "fmp4", folder.path());
+        let player = moq_gst::Player::start(&broadcast(container), &AAC);
+        (export, player)
+    });
+    for ((container, (seen, heard)), (mut export, player)) in
+        CONTAINERS.into_iter().zip(&records).zip(others)
+    {
+        let keep = |direction, pictures| {
+            keep(direction, "H.264, AAC", container, DEFAULT_PATH, pictures);
+        };
+        keep(THROUGH, assert_played(container, seen, Some(heard)));
+        let exported = export.wait_decoded(60, true);
+        keep("moqsink → it → moq CLI, ffprobe", exported);
+        keep(
+            "moqsink → it → moqsrc of moq-gst",
+            player.wait_played(container),
+        );
+    }
+}
+
+#[test]
+fn moqsrc_plays_what_others_publish_to_it() {
+    let (_identity, _relay, to, url) = relay();
+    let _import = Import::start(
+        &url,
+        "fMP4.hang",
+        (
+            "fmp4",
+            "-f mp4 -movflags delay_moov+default_base_moof -frag_duration 100000",
+        ),
+        &H264,
+        Some(&AAC),
+    );
+    let publisher = publish(&to, &H264, &AAC, &["legacy", "loc"]);
+    let _publisher = Launch::start(&moq_gst::plugin(), &publisher);
+    let names = ["fMP4", "legacy", "loc"];
+    let broadcast = |name: &str| format!("{to} broadcast={name}.hang");
+    let (_player, records) = players(&names, broadcast, &AAC);
+    for (name, (seen, heard)) in names.into_iter().zip(&records) {
+        let pictures = assert_played(name, seen, Some(heard));
+        let direction = match name {
+            "fMP4" => "moq CLI → it → moqsrc",
+            _ => "moqsink of moq-gst → it → moqsrc",
+        };
+        keep(direction, "H.264, AAC", name, DEFAULT_PATH, pictures);
+    }
+}
