@@ -65,6 +65,8 @@ pub(super) struct Coded {
     timing: PacketTiming,
     /// For pictures whose buffers do not say when they are decoded.
     decoding: Option<Dts>,
+    /// The newest decoding time that was written, in µs: CMAF alone has them.
+    decoded_until: Option<u64>,
 }
 
 /// A frame as it is written.
@@ -112,6 +114,7 @@ impl Coded {
             },
             timing: PacketTiming::Unknown,
             decoding: None,
+            decoded_until: None,
         }
     }
 
@@ -134,7 +137,7 @@ impl Coded {
         let changed = (look.learned || self.rendition.is_none()) && self.renew()?;
         let times = Times {
             pts,
-            dts: self.decoding_time(mapped, unit).map(us),
+            dts: self.decoding_time(mapped, unit),
             duration: self.duration(unit, au),
         };
         let payload = frame::payload(&self.stream, self.packaging, look.key, parts)?;
@@ -167,10 +170,17 @@ impl Coded {
         gathered.map_err(|_| Problem::Lost(Lost::NoTimestamp))
     }
 
-    /// In ns of media time, for CMAF alone: other containers do not say.
-    fn decoding_time(&mut self, mapped: &Mapped, unit: &Unit<'_>) -> Option<i64> {
+    /// In µs of media time, for CMAF alone: other containers do not say.
+    ///
+    /// It rises with each frame, as Media Source Extensions §3.5.8 wants it. The first pictures of a reordered stream are decoded before
+    /// media time 0, which tfdt cannot say (ISO/IEC 14496-12 §8.8.12, unsigned): they get the first instants from 0 on, and
+    /// their composition offsets, which have a sign, keep what is presented where it is.
+    fn decoding_time(&mut self, mapped: &Mapped, unit: &Unit<'_>) -> Option<u64> {
         if self.packaging != Packaging::Cmaf {
             return None;
+        }
+        if mapped.jumped {
+            self.decoded_until = None;
         }
         if (mapped.jumped || unit.discont)
             && let Some(decoding) = &mut self.decoding
@@ -179,7 +189,10 @@ impl Coded {
         }
         let stated = unit.dts.map(|dts| mapped.time + dts - unit.running);
         let time = stated.or_else(|| Some(self.decoding.as_mut()?.next(mapped.time)))?;
-        Some(time.max(0))
+        let us = u64::try_from(time.min(mapped.time) / 1000).unwrap_or(0);
+        let us = self.decoded_until.map_or(us, |last| us.max(last + 1));
+        self.decoded_until = Some(us);
+        Some(us)
     }
 
     /// In µs, for CMAF alone: other containers do not say.
