@@ -1,6 +1,7 @@
 //! Where the groups of a published track start.
 //!
-//! A video group starts at a closed key frame: it can be decoded by itself. An audio group is as many packets as
+//! A video group starts at a closed key frame: it can be decoded by itself. Where only open ones come it starts at one of them
+//! now and then, without the pictures that reach back. An audio group is as many packets as
 //! fit a duration. The protocol library ends a group at 8192 frames or 32 MiB with an error; a
 //! group that comes near gets a key frame asked for, and one that gets there is ended, its
 //! track resuming at the next key frame (peer-lessons row 11).
@@ -14,6 +15,12 @@ use super::{MILLISECOND, Nanos};
 /// is at the live edge after one flight. It is two streams a second instead of fifty, and what an aborted
 /// group takes with it stays short.
 pub const DEFAULT_AUDIO_DURATION: Nanos = 500 * MILLISECOND;
+
+/// How long a group of open GOPs lasts: at the next of their key frames it is cut.
+///
+/// A player that joins gets the group from its start, so that a stream without closed GOPs (x265 makes none unless it is told to) would cost
+/// it minutes of backlog. A cut costs the leading pictures behind it: some two frames in four seconds or longer.
+pub const LONGEST_OPEN: Nanos = 4_000 * MILLISECOND;
 
 /// What a group may hold.
 #[derive(Debug, Clone, Copy)]
@@ -222,6 +229,10 @@ impl Grouping {
     }
 
     fn go_on(&mut self, mut open: Open, unit: Unit) -> Verdict {
+        let lasted = unit.pts.saturating_sub(open.start);
+        if unit.key == Key::Open && (lasted >= LONGEST_OPEN || self.is_full(&open, unit)) {
+            return self.start(unit, Some(unit.pts));
+        }
         if let Some(key) = open.leading_before {
             if unit.leading.unwrap_or(unit.pts < key) {
                 return Verdict::of(Action::Drop(Reason::Leading));
@@ -232,9 +243,6 @@ impl Grouping {
             }
         }
         if self.is_full(&open, unit) {
-            if unit.key == Key::Open {
-                return self.start(unit, Some(unit.pts));
-            }
             return self.wait(Reason::GroupFull);
         }
         open.frames += 1;
@@ -410,6 +418,24 @@ mod tests {
             .map(|(n, key)| g.next(unit(n, key)).action)
             .last();
         assert_eq!(last, Some(Action::NewGroup));
+    }
+
+    #[test]
+    fn a_stream_of_open_gops_is_cut_every_few_seconds() {
+        let mut g = video();
+        let gop = 60;
+        let groups: Vec<i64> = (0..1_000)
+            .filter(|n| {
+                let key = match n % gop {
+                    0 if *n == 0 => Key::Idr,
+                    0 => Key::Open,
+                    _ => Key::None,
+                };
+                g.next(unit(*n, key)).action == Action::NewGroup
+            })
+            .collect();
+        // The first key frame after 4 s of 16 ms.
+        assert_eq!(groups, [0, 300, 600, 900]);
     }
 
     #[test]
