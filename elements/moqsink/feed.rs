@@ -3,6 +3,7 @@
 use super::{
     details::Details,
     frame::{self, Payload, Problem, Times, Unit},
+    publication::News,
     stats::Drop as Lost,
 };
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
         dts::Dts,
         generation::{Mapped, Position},
         group::{Grouping, Key},
+        mini_gop::MiniGop,
     },
 };
 
@@ -43,6 +45,10 @@ pub(super) struct Feed {
     pub details: Details,
     /// What the catalog is to say.
     pub published: Option<Rendition>,
+    /// The order of the pictures; it outlives a change of caps, because a jitter that was told is never lowered.
+    order: MiniGop,
+    /// [`MiniGop::wait`] as the catalog has it, once it has.
+    told_wait: Option<usize>,
     pub position: Position,
     /// A segment began.
     pub restart: bool,
@@ -80,6 +86,9 @@ pub(super) struct Frame {
     pub changed: bool,
 }
 
+/// ms
+const MOST_JITTER: f64 = 10_000.0;
+
 impl Feed {
     /// What comes next starts a group.
     pub fn end_group(&mut self) {
@@ -93,9 +102,53 @@ impl Feed {
 
     /// The catalog entry, if it is known.
     pub fn rendition(&self) -> Option<Rendition> {
-        let mut rendition = self.coded.as_ref()?.rendition.clone()?;
+        let coded = self.coded.as_ref()?;
+        let mut rendition = coded.rendition.clone()?;
         self.details.apply(&mut rendition);
+        if let (Rendition::Video(video), Some(wait)) = (&mut rendition, self.wait_ms(coded)) {
+            // What was measured of an encoder has it already.
+            video.jitter_ms = video.jitter_ms.max(Some(wait));
+        }
         Some(rendition)
+    }
+
+    /// How long pictures wait for others, if some do and the stream has a frame rate.
+    fn wait_ms(&self, coded: &Coded) -> Option<u32> {
+        let Stream::Video(video) = &coded.stream else {
+            return None;
+        };
+        let pictures = Some(self.order.wait()).filter(|wait| *wait > 0)?;
+        let ms = (1_000.0 * pictures as f64 / video.framerate()?).ceil();
+        Some(ms.min(MOST_JITTER) as u32)
+    }
+
+    /// Looks at the order in which pictures come. True if the catalog has to say something of it that it does not.
+    pub fn observe(&mut self, mapped: &Mapped, discont: bool) -> bool {
+        if !self.coded.as_ref().is_some_and(Coded::reorders) {
+            return false;
+        }
+        if mapped.jumped || discont {
+            self.order.restart();
+        }
+        self.order.next(mapped.time);
+        match self.told_wait {
+            Some(told) => self.order.wait() > told,
+            None => self.order.is_known(),
+        }
+    }
+
+    /// How firm what is known of the track is. `again`: its readers have to come back.
+    pub fn news(&mut self, again: bool) -> News {
+        let in_order = !self.coded.as_ref().is_some_and(Coded::reorders);
+        if self.told_wait.is_none() && !again && !in_order && !self.order.is_known() {
+            return News::Provisional;
+        }
+        let wait = self.order.wait();
+        let told = self.told_wait.replace(wait);
+        match again || told.is_some_and(|told| told < wait) {
+            true => News::Pressing,
+            false => News::Known,
+        }
     }
 }
 
@@ -116,6 +169,11 @@ impl Coded {
             decoding: None,
             decoded_until: None,
         }
+    }
+
+    /// Pictures may come in another order than they are shown in.
+    fn reorders(&self) -> bool {
+        matches!(&self.stream, Stream::Video(video) if video.reorder_depth() > 0)
     }
 
     /// The frame of one access unit.

@@ -248,6 +248,48 @@ fn decode_time(object: &[u8]) -> u64 {
     u64::from_be_bytes(object[at..at + 8].try_into().expect("a time"))
 }
 
+/// Row 24: a player is told again only when it has to wait for longer.
+#[test]
+fn the_catalog_waits_for_the_order_of_pictures_and_is_told_again_when_it_deepens() {
+    let (caps, buffers) = encoded(&format!(
+        "{PICTURES} ! x264enc bframes=2 b-adapt=false key-int-max=20 ! h264parse ! video/x-h264,stream-format=avc"
+    ));
+    let mut feed = Feed {
+        coded: Some(coded(&caps, Packaging::Legacy)),
+        ..Feed::default()
+    };
+    let map = buffers[0].map_readable().expect("readable");
+    let key = feed.coded.as_mut().expect("set above");
+    frame(key, &buffers[0], &[&map]).expect("a frame");
+    let mut picture = |at: i64| {
+        let mapped = Mapped {
+            time: at * 33_333_333,
+            jumped: false,
+            due: None,
+        };
+        let due = feed.observe(&mapped, false);
+        let jitter = match feed.rendition() {
+            Some(Rendition::Video(video)) => video.jitter_ms,
+            other => panic!("{other:?}"),
+        };
+        (due.then(|| feed.news(false)), jitter)
+    };
+    for at in [0, 3, 1, 2] {
+        assert_eq!(picture(at).0, None, "{at}");
+    }
+    assert_eq!(picture(6), (Some(News::Known), Some(100)));
+    assert_eq!(picture(4), (None, Some(100)));
+    // Three in a row from here on.
+    for at in [5, 10, 7, 8] {
+        assert_eq!(picture(at), (None, Some(100)), "{at}");
+    }
+    assert_eq!(picture(9), (Some(News::Pressing), Some(134)));
+    // Never lowered.
+    for at in [11, 12, 13] {
+        assert_eq!(picture(at), (None, Some(134)));
+    }
+}
+
 /// Its own sequence header, once known, is put in front of a key frame without one.
 #[test]
 fn key_frames_of_av1_get_their_sequence_header() {
