@@ -57,7 +57,7 @@ const VIDEO: &[Row] = &[
     ),
     row(
         "h264-open-gop",
-        "x264enc speed-preset=ultrafast bframes=2 b-adapt=false key-int-max=10 option-string=open-gop=1 ! h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream",
+        "x264enc speed-preset=ultrafast bframes=2 b-adapt=false key-int-max=12 option-string=open-gop=1 ! h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream",
         H264,
     ),
     row(

@@ -16,7 +16,8 @@ use super::{MILLISECOND, Nanos};
 /// group takes with it stays short.
 pub const DEFAULT_AUDIO_DURATION: Nanos = 500 * MILLISECOND;
 
-/// How long a group of open GOPs lasts: at the next of their key frames it is cut.
+/// How long a group of open GOPs lasts: at the next of their key frames it is cut, if the stream marks what reaches back. Decoders
+/// know the mark, but many show a GOP of H.264, which has none, broken when they begin at a recovery point.
 ///
 /// A player that joins gets the group from its start, so that a stream without closed GOPs (x265 makes none unless it is told to) would cost
 /// it minutes of backlog. A cut costs the leading pictures behind it: some two frames in four seconds or longer.
@@ -230,7 +231,8 @@ impl Grouping {
 
     fn go_on(&mut self, mut open: Open, unit: Unit) -> Verdict {
         let lasted = unit.pts.saturating_sub(open.start);
-        if unit.key == Key::Open && (lasted >= LONGEST_OPEN || self.is_full(&open, unit)) {
+        let is_long = unit.leading.is_some() && lasted >= LONGEST_OPEN;
+        if unit.key == Key::Open && (is_long || self.is_full(&open, unit)) {
             return self.start(unit, Some(unit.pts));
         }
         if let Some(key) = open.leading_before {
@@ -421,21 +423,26 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_of_open_gops_is_cut_every_few_seconds() {
-        let mut g = video();
-        let gop = 60;
-        let groups: Vec<i64> = (0..1_000)
-            .filter(|n| {
-                let key = match n % gop {
+    fn a_stream_of_marked_open_gops_is_cut_every_few_seconds() {
+        let groups = |leading: Option<bool>| -> Vec<i64> {
+            let mut g = video();
+            let starts = |n: &i64| {
+                let key = match n % 60 {
                     0 if *n == 0 => Key::Idr,
                     0 => Key::Open,
                     _ => Key::None,
                 };
-                g.next(unit(*n, key)).action == Action::NewGroup
-            })
-            .collect();
+                let unit = Unit {
+                    leading,
+                    ..unit(*n, key)
+                };
+                g.next(unit).action == Action::NewGroup
+            };
+            (0..1_000).filter(starts).collect()
+        };
         // The first key frame after 4 s of 16 ms.
-        assert_eq!(groups, [0, 300, 600, 900]);
+        assert_eq!(groups(Some(false)), [0, 300, 600, 900]);
+        assert_eq!(groups(None), [0]);
     }
 
     #[test]
