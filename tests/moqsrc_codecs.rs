@@ -479,6 +479,95 @@ fn pictures_and_sound_over_raw_quic_are_decoded_as_they_were_sent() {
     });
 }
 
+/// Whoever joins at an open GOP has nothing that its leading pictures refer to: they are left out, and what is shown is whole.
+#[test]
+fn leading_pictures_of_an_open_gop_that_is_joined_are_not_shown_broken() {
+    const OPEN: &[Row] = &[
+        Row {
+            name: "h264",
+            encoder: "x264enc speed-preset=ultrafast bframes=2 b-adapt=false key-int-max=12 option-string=open-gop=1 ! h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream,alignment=au",
+            decoder: "avdec_h264",
+            rendition: |coded| h264_of(coded, true),
+            in_mp4: false,
+        },
+        Row {
+            name: "h265",
+            encoder: "x265enc speed-preset=ultrafast key-int-max=10 option-string=bframes=3:b-adapt=0:open-gop=1:min-keyint=10:scenecut=0:log-level=none ! h265parse config-interval=-1 ! video/x-h265,stream-format=byte-stream,alignment=au",
+            decoder: "avdec_h265",
+            rendition: |coded| h265_of(coded, true),
+            in_mp4: false,
+        },
+    ];
+    init();
+    let source = format!(
+        "videotestsrc num-buffers=60 pattern=ball ! video/x-raw,format=I420,width={WIDTH},height={HEIGHT},framerate=30/1"
+    );
+    for row in OPEN {
+        let whole = Pipeline::launch(&format!(
+            "{source} ! {} ! {} max-threads=1 ! fakesink name=sink sync=false",
+            row.encoder, row.decoder
+        ));
+        let shown = whole.record("sink");
+        whole.set(gst::State::Playing);
+        whole.wait_eos();
+        let shown: BTreeSet<u64> = shown.all().iter().map(|seen| seen.hash).collect();
+
+        let mut coded = Coded::new(&format!("{source} ! {}", row.encoder));
+        let rendition = (row.rendition)(&coded);
+        let second = coded.units.iter().skip(1).position(|unit| unit.key);
+        coded.units.drain(..=second.expect("a second GOP"));
+        let key_us = coded.units[0].pts_us;
+        let leading = coded.units[1..]
+            .iter()
+            .take_while(|unit| unit.pts_us < key_us);
+        let leading = leading.count();
+        assert!(leading > 0, "{}: leading pictures", row.name);
+        let sent = coded.units.len();
+        let relay = Relay::start(RelayConfig::local()).expect("a relay");
+        let mut publisher = Foreign::new(&relay.url(), "open.hang");
+        publisher.track(Track {
+            name: "v".to_owned(),
+            per_object: 1,
+            units: coded.units,
+            rendition,
+        });
+        let catalog = hang::write(&publisher.renditions());
+        publisher.catalog(hang::TRACK, &[&catalog]);
+        publisher.announce();
+        let player = Pipeline::launch(&format!(
+            "moqsrc name=src {} broadcast=open.hang latency=2000 src.video_0 ! queue name=coded ! {} max-threads=1 ! \
+             fakesink name=sink sync=false",
+            webtransport(&relay),
+            row.decoder
+        ));
+        let (came, got) = (player.record("coded"), player.record("sink"));
+        player.set(gst::State::Playing);
+        common::wait_until("it is subscribed", || publisher.is_used());
+        publisher.feed();
+        player.wait_eos();
+        let (came, got) = (came.all(), got.all());
+        assert!(came.len() <= sent - leading, "{}: {}", row.name, came.len());
+        assert!(came.len() >= sent / 2, "{}: {}", row.name, came.len());
+        // In the GOPs that follow their references are there.
+        let reaching_back = came[1..]
+            .windows(2)
+            .any(|pair| pair[0].is_key() && pair[1].pts < pair[0].pts);
+        assert!(reaching_back, "{}: no other leading pictures", row.name);
+        let key = came[0].pts;
+        assert!(
+            came[0].is_key() && came[1..].iter().all(|seen| seen.pts > key),
+            "{}",
+            row.name
+        );
+        // avdec_h264 shows a recovery point's GOP as corrupt when it starts there, however whole it is; other GOPs are not.
+        let broken = got.iter().filter(|seen| !shown.contains(&seen.hash));
+        let broken = broken.filter(|seen| !seen.flags.contains(gst::BufferFlags::CORRUPTED));
+        assert_eq!(broken.count(), 0, "{}", row.name);
+        let whole = got.iter().filter(|seen| shown.contains(&seen.hash)).count();
+        assert!(whole >= sent / 2, "{}: {whole} of {sent}", row.name);
+    }
+}
+
 /// Each track behind a decodebin3 of its own, which chooses parsers and decoders by the caps.
 #[test]
 fn decodebin3_decodes_every_codec() {

@@ -271,8 +271,8 @@ impl VideoStream {
         self.size.or(coded)
     }
 
-    /// The caps', otherwise the stream's.
-    fn framerate(&self) -> Option<f64> {
+    /// Frames a second: the caps', otherwise the stream's.
+    pub fn framerate(&self) -> Option<f64> {
         let coded = match &self.coding {
             VideoCoding::H264(nal) => nal.config.as_ref()?.framerate,
             VideoCoding::H265(nal) => nal.config.as_ref()?.framerate(),

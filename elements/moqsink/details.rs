@@ -1,5 +1,7 @@
 //! What the catalog says of a track beside what its stream is: tags, and how late its frames come.
 
+use gst_tag::language_codes::{language_code_iso_639_1, language_code_iso_639_2t};
+
 use crate::media::catalog::Rendition;
 
 /// Frames at the start of a track whose lateness is measured.
@@ -39,7 +41,7 @@ impl Details {
         };
         let bitrate = |bitrate: u32| Some(u64::from(bitrate)).filter(|bitrate| *bitrate > 0);
         if let Some(tag) = tags.get::<gst::tags::LanguageCode>() {
-            self.language = text(tag.get());
+            self.language = text(tag.get()).and_then(|code| language_tag(&code));
         }
         if let Some(tag) = tags.get::<gst::tags::Title>() {
             self.label = text(tag.get());
@@ -79,6 +81,27 @@ impl Details {
     }
 }
 
+/// The language tag (BCP 47) for a `language-code`, which is of ISO 639-1, 639-2/T or 639-2/B: a language that has a code of two letters
+/// is known by that alone, others by their terminological code of three (RFC 5646 §2.2.1). What follows the code stays.
+fn language_tag(code: &str) -> Option<String> {
+    let (primary, rest) = match code.split_once(['-', '_']) {
+        Some((primary, rest)) => (primary, Some(rest.replace('_', "-"))),
+        None => (code, None),
+    };
+    let primary = primary.to_ascii_lowercase();
+    // No word for a language, or the one for none that is known.
+    let is_code = matches!(primary.len(), 2 | 3) && primary.bytes().all(|b| b.is_ascii_lowercase());
+    if !is_code || primary == "und" {
+        return None;
+    }
+    let shortest = language_code_iso_639_1(&primary).or_else(|| language_code_iso_639_2t(&primary));
+    let shortest = shortest.map_or(primary.as_str(), |code| code.as_str());
+    Some(match rest {
+        Some(rest) => format!("{shortest}-{rest}"),
+        None => shortest.to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +139,29 @@ mod tests {
         assert_eq!((audio.bitrate, audio.label.is_some()), (Some(96_000), true));
         details.forget_tags();
         assert_eq!(apply(&details), AudioRendition::default());
+    }
+
+    #[test]
+    fn languages_are_known_by_their_shortest_code() {
+        gst::init().expect("GStreamer");
+        for (code, tag) in [
+            ("en", Some("en")),
+            ("eng", Some("en")),
+            ("DEU", Some("de")),
+            ("ger", Some("de")),
+            ("fre", Some("fr")),
+            // No code of two letters.
+            ("gsw", Some("gsw")),
+            ("de_AT", Some("de-AT")),
+            ("por-BR", Some("pt-BR")),
+            // Not in the table.
+            ("qaa", Some("qaa")),
+            ("und", None),
+            ("English", None),
+            ("", None),
+        ] {
+            assert_eq!(language_tag(code).as_deref(), tag, "{code}");
+        }
     }
 
     #[test]

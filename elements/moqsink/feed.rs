@@ -3,6 +3,7 @@
 use super::{
     details::Details,
     frame::{self, Payload, Problem, Times, Unit},
+    publication::News,
     stats::Drop as Lost,
 };
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
         dts::Dts,
         generation::{Mapped, Position},
         group::{Grouping, Key},
+        mini_gop::MiniGop,
     },
 };
 
@@ -43,6 +45,10 @@ pub(super) struct Feed {
     pub details: Details,
     /// What the catalog is to say.
     pub published: Option<Rendition>,
+    /// The order of the pictures; it outlives a change of caps, because a jitter that was told is never lowered.
+    order: MiniGop,
+    /// [`MiniGop::wait`] as the catalog has it, once it has.
+    told_wait: Option<usize>,
     pub position: Position,
     /// A segment began.
     pub restart: bool,
@@ -65,6 +71,8 @@ pub(super) struct Coded {
     timing: PacketTiming,
     /// For pictures whose buffers do not say when they are decoded.
     decoding: Option<Dts>,
+    /// The newest decoding time that was written, in µs: CMAF alone has them.
+    decoded_until: Option<u64>,
 }
 
 /// A frame as it is written.
@@ -77,6 +85,9 @@ pub(super) struct Frame {
     /// Players need another decoder from it on.
     pub changed: bool,
 }
+
+/// ms
+const MOST_JITTER: f64 = 10_000.0;
 
 impl Feed {
     /// What comes next starts a group.
@@ -91,9 +102,53 @@ impl Feed {
 
     /// The catalog entry, if it is known.
     pub fn rendition(&self) -> Option<Rendition> {
-        let mut rendition = self.coded.as_ref()?.rendition.clone()?;
+        let coded = self.coded.as_ref()?;
+        let mut rendition = coded.rendition.clone()?;
         self.details.apply(&mut rendition);
+        if let (Rendition::Video(video), Some(wait)) = (&mut rendition, self.wait_ms(coded)) {
+            // What was measured of an encoder has it already.
+            video.jitter_ms = video.jitter_ms.max(Some(wait));
+        }
         Some(rendition)
+    }
+
+    /// How long pictures wait for others, if some do and the stream has a frame rate.
+    fn wait_ms(&self, coded: &Coded) -> Option<u32> {
+        let Stream::Video(video) = &coded.stream else {
+            return None;
+        };
+        let pictures = Some(self.order.wait()).filter(|wait| *wait > 0)?;
+        let ms = (1_000.0 * pictures as f64 / video.framerate()?).ceil();
+        Some(ms.min(MOST_JITTER) as u32)
+    }
+
+    /// Looks at the order in which pictures come. True if the catalog has to say something of it that it does not.
+    pub fn observe(&mut self, mapped: &Mapped, discont: bool) -> bool {
+        if !self.coded.as_ref().is_some_and(Coded::reorders) {
+            return false;
+        }
+        if mapped.jumped || discont {
+            self.order.restart();
+        }
+        self.order.next(mapped.time);
+        match self.told_wait {
+            Some(told) => self.order.wait() > told,
+            None => self.order.is_known(),
+        }
+    }
+
+    /// How firm what is known of the track is. `again`: its readers have to come back.
+    pub fn news(&mut self, again: bool) -> News {
+        let in_order = !self.coded.as_ref().is_some_and(Coded::reorders);
+        if self.told_wait.is_none() && !again && !in_order && !self.order.is_known() {
+            return News::Provisional;
+        }
+        let wait = self.order.wait();
+        let told = self.told_wait.replace(wait);
+        match again || told.is_some_and(|told| told < wait) {
+            true => News::Pressing,
+            false => News::Known,
+        }
     }
 }
 
@@ -112,7 +167,13 @@ impl Coded {
             },
             timing: PacketTiming::Unknown,
             decoding: None,
+            decoded_until: None,
         }
+    }
+
+    /// Pictures may come in another order than they are shown in.
+    fn reorders(&self) -> bool {
+        matches!(&self.stream, Stream::Video(video) if video.reorder_depth() > 0)
     }
 
     /// The frame of one access unit.
@@ -134,7 +195,7 @@ impl Coded {
         let changed = (look.learned || self.rendition.is_none()) && self.renew()?;
         let times = Times {
             pts,
-            dts: self.decoding_time(mapped, unit).map(us),
+            dts: self.decoding_time(mapped, unit),
             duration: self.duration(unit, au),
         };
         let payload = frame::payload(&self.stream, self.packaging, look.key, parts)?;
@@ -167,10 +228,17 @@ impl Coded {
         gathered.map_err(|_| Problem::Lost(Lost::NoTimestamp))
     }
 
-    /// In ns of media time, for CMAF alone: other containers do not say.
-    fn decoding_time(&mut self, mapped: &Mapped, unit: &Unit<'_>) -> Option<i64> {
+    /// In µs of media time, for CMAF alone: other containers do not say.
+    ///
+    /// It rises with each frame, as Media Source Extensions §3.5.8 wants it. The first pictures of a reordered stream are decoded before
+    /// media time 0, which tfdt cannot say (ISO/IEC 14496-12 §8.8.12, unsigned): they get the first instants from 0 on, and
+    /// their composition offsets, which have a sign, keep what is presented where it is.
+    fn decoding_time(&mut self, mapped: &Mapped, unit: &Unit<'_>) -> Option<u64> {
         if self.packaging != Packaging::Cmaf {
             return None;
+        }
+        if mapped.jumped {
+            self.decoded_until = None;
         }
         if (mapped.jumped || unit.discont)
             && let Some(decoding) = &mut self.decoding
@@ -179,7 +247,10 @@ impl Coded {
         }
         let stated = unit.dts.map(|dts| mapped.time + dts - unit.running);
         let time = stated.or_else(|| Some(self.decoding.as_mut()?.next(mapped.time)))?;
-        Some(time.max(0))
+        let us = u64::try_from(time.min(mapped.time) / 1000).unwrap_or(0);
+        let us = self.decoded_until.map_or(us, |last| us.max(last + 1));
+        self.decoded_until = Some(us);
+        Some(us)
     }
 
     /// In µs, for CMAF alone: other containers do not say.

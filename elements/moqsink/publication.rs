@@ -80,10 +80,22 @@ struct Running {
     waiting: Option<u64>,
 }
 
+/// What is said of a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// More will be known in a moment: the catalog waits for it, but no longer than [`WHOLE`].
+    Provisional,
+    Known,
+    /// Its readers have to come back for it, or to wait longer, whatever else the catalog says.
+    Pressing,
+}
+
 #[derive(Default)]
 struct Entry {
     name: Option<String>,
     rendition: Option<Rendition>,
+    /// See [`News::Provisional`].
+    provisional: bool,
     ended: bool,
     /// A track that has ended, for those who come late.
     parked: Option<TrackWriter>,
@@ -197,16 +209,17 @@ impl Publication {
         Ok(writer)
     }
 
-    /// What a track is, or has become. `again`: its readers have to come back whatever the catalog says.
-    pub fn known(self: &Arc<Self>, id: TrackId, rendition: Rendition, again: bool) {
+    /// What a track is, or has become.
+    pub fn known(self: &Arc<Self>, id: TrackId, rendition: Rendition, news: News) {
         let mut life = self.life.lock();
         let Life::Running(running) = &mut *life else {
             return;
         };
         if let Some(entry) = running.tracks.get_mut(&id) {
             entry.rendition = Some(rendition);
+            entry.provisional = news == News::Provisional;
         }
-        running.update(self.clock(), again);
+        running.update(self.clock(), news == News::Pressing);
         if running.written.is_none() && running.waiting.is_none() {
             let timer = self.timers.fetch_add(1, Ordering::Relaxed);
             running.waiting = Some(timer);
@@ -226,6 +239,7 @@ impl Publication {
         if let Life::Running(running) = &mut *life {
             if let Some(entry) = running.tracks.get_mut(&id) {
                 entry.ended = true;
+                entry.provisional = false;
             }
             running.update(self.clock(), false);
         }
@@ -250,6 +264,8 @@ impl Publication {
             && running.waiting == Some(timer)
             && running.written.is_none()
         {
+            let entries = running.tracks.values_mut();
+            entries.for_each(|entry| entry.provisional = false);
             running.write(self.clock(), true);
         }
     }
@@ -364,7 +380,7 @@ impl Running {
         } else if self
             .tracks
             .values()
-            .all(|entry| entry.rendition.is_some() || entry.ended)
+            .all(|entry| (entry.rendition.is_some() && !entry.provisional) || entry.ended)
             && self.tracks.values().any(|entry| entry.rendition.is_some())
         {
             self.write(clock, true);
@@ -391,7 +407,7 @@ impl Running {
             clock,
             ..Catalog::default()
         };
-        for entry in self.tracks.values() {
+        for entry in self.tracks.values().filter(|entry| !entry.provisional) {
             match (&entry.name, &entry.rendition) {
                 (Some(name), Some(Rendition::Video(video))) => {
                     catalog.video.insert(name.clone(), video.clone());
@@ -514,7 +530,7 @@ mod tests {
                 .start(connection, offer, [0, 1])
                 .expect("started");
             let writer = publication.open(0, None, ".opus", 80).expect("a track");
-            publication.known(0, Rendition::Audio(AudioRendition::default()), false);
+            publication.known(0, Rendition::Audio(AudioRendition::default()), News::Known);
             writer
         };
         let timer = || match &*publication.life.lock() {

@@ -28,7 +28,7 @@ use crate::{
         caps::{Packaging, Stream, suffix},
         connection::EventSender,
     },
-    media::codec::Kind,
+    media::{catalog::Rendition, codec::Kind},
     net::{
         error::{Cause, Error},
         publish::{TrackWriter, WriteError},
@@ -220,13 +220,21 @@ impl Track {
     }
 
     fn tell_details(&self, feed: &mut Feed) {
-        if feed.writer.is_none() || feed.published.is_none() {
+        if feed.published.is_none() {
             return;
         }
         let rendition = feed.rendition();
         if let Some(rendition) = rendition.filter(|it| feed.published.as_ref() != Some(it)) {
+            self.tell_rendition(feed, rendition, false);
+        }
+    }
+
+    /// `again`: its readers have to come back whatever the catalog says.
+    fn tell_rendition(&self, feed: &mut Feed, rendition: Rendition, again: bool) {
+        if feed.writer.is_some() {
+            let news = feed.news(again);
             feed.published = Some(rendition.clone());
-            self.publication.known(self.id, rendition, false);
+            self.publication.known(self.id, rendition, news);
         }
     }
 
@@ -407,7 +415,14 @@ impl Track {
                 return Err(Problem::Lost(reason.into()));
             }
         }
-        self.append(feed, us, frame)
+        self.append(feed, us, frame)?;
+        // How long players have to wait for pictures shows with the pictures.
+        if feed.observe(&mapped, unit.discont)
+            && let Some(rendition) = feed.rendition()
+        {
+            self.tell_rendition(feed, rendition, false);
+        }
+        Ok(())
     }
 
     fn warn_group(&self, feed: &Feed) {
@@ -484,8 +499,7 @@ impl Track {
         // After the group is open: whoever reads the catalog finds something to read.
         if opened || feed.published.as_ref() != Some(&rendition) {
             let again = opened && feed.published.is_some();
-            feed.published = Some(rendition.clone());
-            self.publication.known(self.id, rendition, again);
+            self.tell_rendition(feed, rendition, again);
             self.set_status(Status::Publishing, None);
         }
         Ok(())

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use gstmoq::media::{
     aac, av1,
     catalog::{Container, deflate, hang, msf},
+    codec::Codec,
     container::{Decoder, cmaf, legacy, loc},
     flac, h264, h265, mp3, nal, opus, vp8, vp9,
 };
@@ -18,6 +19,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("av1", av1),
     ("cmaf_fragment", cmaf_fragment),
     ("cmaf_init", cmaf_init),
+    ("codec", codec),
     ("deflate", deflate),
     ("flac", flac),
     ("h264", h264),
@@ -114,6 +116,12 @@ pub fn deflate(data: &[u8]) {
         };
         assert_eq!(copy.decode(&encoder.encode(&expanded)), Ok(expanded));
     }
+}
+
+/// The bytes are the codec string of a catalog.
+pub fn codec(data: &[u8]) {
+    let codec = Codec::parse(&String::from_utf8_lossy(data));
+    assert_eq!(Codec::parse(&codec.to_string()), codec);
 }
 
 pub fn h264(data: &[u8]) {

@@ -1,6 +1,7 @@
 //! Where the groups of a published track start.
 //!
-//! A video group starts at a closed key frame: it can be decoded by itself. An audio group is as many packets as
+//! A video group starts at a closed key frame: it can be decoded by itself. Where only open ones come it starts at one of them
+//! now and then, without the pictures that reach back. An audio group is as many packets as
 //! fit a duration. The protocol library ends a group at 8192 frames or 32 MiB with an error; a
 //! group that comes near gets a key frame asked for, and one that gets there is ended, its
 //! track resuming at the next key frame (peer-lessons row 11).
@@ -14,6 +15,13 @@ use super::{MILLISECOND, Nanos};
 /// is at the live edge after one flight. It is two streams a second instead of fifty, and what an aborted
 /// group takes with it stays short.
 pub const DEFAULT_AUDIO_DURATION: Nanos = 500 * MILLISECOND;
+
+/// How long a group of open GOPs lasts: at the next of their key frames it is cut, if the stream marks what reaches back. Decoders
+/// know the mark, but many show a GOP of H.264, which has none, broken when they begin at a recovery point.
+///
+/// A player that joins gets the group from its start, so that a stream without closed GOPs (x265 makes none unless it is told to) would cost
+/// it minutes of backlog. A cut costs the leading pictures behind it: some two frames in four seconds or longer.
+pub const LONGEST_OPEN: Nanos = 4_000 * MILLISECOND;
 
 /// What a group may hold.
 #[derive(Debug, Clone, Copy)]
@@ -222,6 +230,11 @@ impl Grouping {
     }
 
     fn go_on(&mut self, mut open: Open, unit: Unit) -> Verdict {
+        let lasted = unit.pts.saturating_sub(open.start);
+        let is_long = unit.leading.is_some() && lasted >= LONGEST_OPEN;
+        if unit.key == Key::Open && (is_long || self.is_full(&open, unit)) {
+            return self.start(unit, Some(unit.pts));
+        }
         if let Some(key) = open.leading_before {
             if unit.leading.unwrap_or(unit.pts < key) {
                 return Verdict::of(Action::Drop(Reason::Leading));
@@ -232,9 +245,6 @@ impl Grouping {
             }
         }
         if self.is_full(&open, unit) {
-            if unit.key == Key::Open {
-                return self.start(unit, Some(unit.pts));
-            }
             return self.wait(Reason::GroupFull);
         }
         open.frames += 1;
@@ -410,6 +420,29 @@ mod tests {
             .map(|(n, key)| g.next(unit(n, key)).action)
             .last();
         assert_eq!(last, Some(Action::NewGroup));
+    }
+
+    #[test]
+    fn a_stream_of_marked_open_gops_is_cut_every_few_seconds() {
+        let groups = |leading: Option<bool>| -> Vec<i64> {
+            let mut g = video();
+            let starts = |n: &i64| {
+                let key = match n % 60 {
+                    0 if *n == 0 => Key::Idr,
+                    0 => Key::Open,
+                    _ => Key::None,
+                };
+                let unit = Unit {
+                    leading,
+                    ..unit(*n, key)
+                };
+                g.next(unit).action == Action::NewGroup
+            };
+            (0..1_000).filter(starts).collect()
+        };
+        // The first key frame after 4 s of 16 ms.
+        assert_eq!(groups(Some(false)), [0, 300, 600, 900]);
+        assert_eq!(groups(None), [0]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | [`timeline`] | media time → running time, once for a whole broadcast |
 //! | [`reorder`] | which frame comes next, and when a group is given up |
 //! | [`dts`] | decoding timestamps from presentation timestamps |
+//! | [`mini_gop`] | how long pictures wait for B-frames |
 //! | [`group`] | where the groups of a published track start |
 //! | [`generation`] | running time → media time of a published broadcast |
 //! | [`tally`] | how often a loss is told of |
@@ -17,6 +18,7 @@ pub mod backlog;
 pub mod dts;
 pub mod generation;
 pub mod group;
+pub mod mini_gop;
 pub mod reorder;
 pub mod retry;
 pub mod tally;

@@ -182,16 +182,112 @@ fn cmaf_has_decoding_times_that_go_on_where_buffers_have_none() {
         bare.get_mut().expect("owned").set_dts(gst::ClockTime::NONE);
         let map = buffer.map_readable().expect("readable");
         let made = frame(&mut coded, &bare, &[&map]).expect("a frame");
-        // tfdt of version 1 is the only one that is written for times like these.
-        let at = made.object.windows(4).position(|it| it == b"tfdt");
-        let at = at.expect("tfdt") + 8;
-        let dts = u64::from_be_bytes(made.object[at..at + 8].try_into().expect("a time"));
+        let dts = decode_time(&made.object);
         let pts = buffer.pts().expect("a timestamp").useconds();
         assert!(last < dts && dts <= pts, "{last} {dts} {pts}");
         earlier += u32::from(dts < pts);
         last = dts;
     }
     assert!(earlier > 10);
+}
+
+/// A stream of B-frames whose first picture is at media time 0 begins to be decoded before that.
+#[test]
+fn cmaf_decoding_times_rise_from_media_time_zero_on_and_presentation_is_exact() {
+    let (caps, buffers) = encoded(&format!(
+        "{PICTURES} ! x264enc bframes=3 b-pyramid=true b-adapt=false key-int-max=20 ! h264parse ! video/x-h264,stream-format=avc"
+    ));
+    let start = buffers[0].pts().expect("a timestamp").nseconds() as i64;
+    let ns = |time: Option<gst::ClockTime>| time.expect("a time").nseconds() as i64 - start;
+    assert!(
+        ns(buffers[0].dts()) < -33_000_000,
+        "decoded two frames ahead"
+    );
+    let mut coded = coded(&caps, Packaging::Cmaf);
+    let mut decoded = Vec::new();
+    for buffer in &buffers {
+        let map = buffer.map_readable().expect("readable");
+        let unit = Unit {
+            running: ns(buffer.pts()),
+            dts: Some(ns(buffer.dts())),
+            duration: None,
+            now: None,
+            delta: buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+            discont: false,
+            parts: &[&map],
+        };
+        let mapped = Mapped {
+            time: unit.running,
+            jumped: false,
+            due: None,
+        };
+        let Ok(made) = coded.frame(&mapped, &unit) else {
+            panic!("a frame")
+        };
+        let container = coded.rendition.as_ref().expect("known").container().clone();
+        let decoder = Decoder::new(&container).expect("a decoder");
+        decoded.push(decode_time(&made.object));
+        let got: Vec<_> = decoder.decode(made.object).expect("a fragment").collect();
+        assert_eq!(got[0].pts_us as i64, unit.running / 1000);
+        let stated = unit.dts.expect("a time") / 1000;
+        if stated > 100 {
+            assert_eq!(decoded.last(), Some(&(stated as u64)));
+        }
+    }
+    assert_eq!(decoded[0], 0);
+    assert!(
+        decoded.windows(2).all(|pair| pair[0] < pair[1]),
+        "{decoded:?}"
+    );
+}
+
+/// baseMediaDecodeTime of a fragment; tfdt of version 1 is the only one that is written.
+fn decode_time(object: &[u8]) -> u64 {
+    let at = object.windows(4).position(|it| it == b"tfdt");
+    let at = at.expect("tfdt") + 8;
+    u64::from_be_bytes(object[at..at + 8].try_into().expect("a time"))
+}
+
+/// Row 24: a player is told again only when it has to wait for longer.
+#[test]
+fn the_catalog_waits_for_the_order_of_pictures_and_is_told_again_when_it_deepens() {
+    let (caps, buffers) = encoded(&format!(
+        "{PICTURES} ! x264enc bframes=2 b-adapt=false key-int-max=20 ! h264parse ! video/x-h264,stream-format=avc"
+    ));
+    let mut feed = Feed {
+        coded: Some(coded(&caps, Packaging::Legacy)),
+        ..Feed::default()
+    };
+    let map = buffers[0].map_readable().expect("readable");
+    let key = feed.coded.as_mut().expect("set above");
+    frame(key, &buffers[0], &[&map]).expect("a frame");
+    let mut picture = |at: i64| {
+        let mapped = Mapped {
+            time: at * 33_333_333,
+            jumped: false,
+            due: None,
+        };
+        let due = feed.observe(&mapped, false);
+        let jitter = match feed.rendition() {
+            Some(Rendition::Video(video)) => video.jitter_ms,
+            other => panic!("{other:?}"),
+        };
+        (due.then(|| feed.news(false)), jitter)
+    };
+    for at in [0, 3, 1, 2] {
+        assert_eq!(picture(at).0, None, "{at}");
+    }
+    assert_eq!(picture(6), (Some(News::Known), Some(100)));
+    assert_eq!(picture(4), (None, Some(100)));
+    // Three in a row from here on.
+    for at in [5, 10, 7, 8] {
+        assert_eq!(picture(at), (None, Some(100)), "{at}");
+    }
+    assert_eq!(picture(9), (Some(News::Pressing), Some(134)));
+    // Never lowered.
+    for at in [11, 12, 13] {
+        assert_eq!(picture(at), (None, Some(134)));
+    }
 }
 
 /// Its own sequence header, once known, is put in front of a key frame without one.

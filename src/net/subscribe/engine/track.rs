@@ -10,9 +10,10 @@ use bytes::Bytes;
 use super::{Queue, media_nanos};
 use crate::{
     media::{
-        catalog::Rendition,
-        container,
-        timing::{PacketTiming, Reordering},
+        catalog::{Rendition, VideoRendition},
+        codec::Codec,
+        container, h264, h265,
+        timing::{PacketTiming, Reordering, nal_format},
     },
     net::subscribe::queue::{Frame, Item},
     policy::{
@@ -99,6 +100,8 @@ pub(super) struct Track {
     pub(super) interval: Option<Nanos>,
     pub(super) rejoined: bool,
     pub(super) discont: bool,
+    /// Something is missing before the key frame that is presented then: what it has to make up for is not decodable.
+    broken_before: Option<Nanos>,
     pub(super) finished: bool,
     pub(super) ended: bool,
     /// The newest groups, each with the media time of its first frame in µs: what a relay still has of a track that ended is
@@ -134,6 +137,7 @@ impl Track {
             interval: None,
             rejoined: true,
             discont: true,
+            broken_before: None,
             finished: false,
             ended: false,
             seen: VecDeque::new(),
@@ -274,6 +278,9 @@ impl Track {
         let (Some(pts), Some(edge)) = (timeline.to_running(ready.media), self.edge) else {
             return;
         };
+        if self.is_broken(&ready) {
+            return;
+        }
         let duration = self.duration(&ready);
         if !self.rendition.is_video() && pts + duration.unwrap_or(0) <= edge {
             return;
@@ -299,6 +306,25 @@ impl Track {
             resync: std::mem::take(&mut self.rejoined),
             payload: ready.unit.payload,
         }));
+    }
+
+    /// A leading picture of an open GOP whose references are not there: decoders that go on after a gap, or that do not tell them
+    /// (H.264 has no mark for them), would show it broken.
+    fn is_broken(&mut self, ready: &Ready) -> bool {
+        let Rendition::Video(video) = &*self.rendition else {
+            return false;
+        };
+        if ready.key && (ready.discont || self.discont) {
+            self.broken_before = is_open(video, &ready.unit.payload).then_some(ready.media);
+            return false;
+        }
+        match self.broken_before {
+            Some(key) if ready.media < key => !is_decodable_leading(video, &ready.unit.payload),
+            _ => {
+                self.broken_before = None;
+                false
+            }
+        }
     }
 
     /// Whether this object of a group was not there before; what is missing in front of it is a hole.
@@ -344,6 +370,22 @@ impl Track {
             }
         }
     }
+}
+
+/// Pictures behind this key frame may refer to what is before it.
+fn is_open(video: &VideoRendition, payload: &[u8]) -> bool {
+    let format = || nal_format(video);
+    match Codec::parse(&video.codec) {
+        Codec::H264(_) => !h264::is_idr(payload, format()),
+        Codec::H265(_) => h265::picture(payload, format()) != Some(h265::Picture::Idr),
+        _ => false,
+    }
+}
+
+/// It is shown before its key frame, and says that it refers to nothing before that: H.265 alone has a mark for it.
+fn is_decodable_leading(video: &VideoRendition, payload: &[u8]) -> bool {
+    matches!(Codec::parse(&video.codec), Codec::H265(_))
+        && h265::picture(payload, nal_format(video)) == Some(h265::Picture::Radl)
 }
 
 fn reorder_config(rendition: &Rendition) -> reorder::Config {
