@@ -24,10 +24,9 @@ use parking_lot::{Condvar, Mutex};
 use serde_json::Value;
 
 use common::{
-    Pipeline,
-    web::{Browser, Relay},
-    hash,
+    Pipeline, hash,
     interop::{Row, record},
+    web::{Browser, Relay},
 };
 
 const BROADCAST: &str = "browser.hang";
