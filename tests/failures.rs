@@ -136,6 +136,52 @@ fn a_broadcast_that_never_comes_is_an_error_after_its_timeout_and_one_that_comes
     assert!(video.wait_count(10)[0].is_key());
 }
 
+/// A file without a parser is one error of moqsink, which names what is missing.
+#[test]
+fn input_that_nothing_has_parsed_is_an_error_that_names_the_parser() {
+    init();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("video.h264");
+    let writer = Pipeline::play(&format!(
+        "videotestsrc num-buffers=30 ! x264enc ! video/x-h264,stream-format=byte-stream ! filesink location={}",
+        file.display()
+    ));
+    writer.wait_eos();
+    for (source, names) in [
+        (format!("filesrc location={}", file.display()), "h264parse"),
+        (
+            format!(
+                "filesrc location={} ! video/x-h264,stream-format=byte-stream,alignment=au",
+                file.display()
+            ),
+            "h264parse",
+        ),
+        ("filesrc location=Cargo.toml".to_owned(), "a parser"),
+    ] {
+        let pipeline = Pipeline::launch(&format!(
+            "{source} ! moqsink name=sink url=https://127.0.0.1:9/ broadcast=a"
+        ));
+        pipeline.set(gst::State::Playing);
+        let bus = pipeline.0.bus().expect("a bus");
+        let limit = gst::ClockTime::try_from(common::LIMIT).expect("a time");
+        let mut told = Vec::new();
+        loop {
+            let message = bus.timed_pop_filtered(limit, &[gst::MessageType::Error]);
+            let message = message.expect("the source stops, and says so last");
+            if message.src().is_none_or(|src| src.name() != "sink") {
+                break;
+            }
+            if let gst::MessageView::Error(err) = message.view() {
+                told.push(err.error().message().to_owned());
+            }
+        }
+        assert!(
+            matches!(&told[..], [text] if text.contains(names)),
+            "{told:?}"
+        );
+    }
+}
+
 /// Row 17: the token may be replaced at any time and can never be read.
 #[test]
 fn the_token_is_writable_while_playing_and_never_shown() {
