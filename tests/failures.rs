@@ -1,4 +1,4 @@
-//! What moqsrc says when it cannot play, and with which cause.
+//! What moqsrc and moqsink say when they cannot do what they are there for, and with which cause.
 
 mod common;
 
@@ -104,6 +104,14 @@ fn failures_to_connect_are_warnings_with_a_cause_and_in_the_end_an_error() {
         both("udp-blocked")
     );
 
+    let absent = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let nowhere = format!("http://{}/", absent.local_addr().expect("an address"));
+    drop(absent);
+    assert_eq!(
+        warning_then_error(&launch(&nowhere, "")),
+        both("tcp-refused")
+    );
+
     let closed = Relay::start(RelayConfig {
         trust_loopback: false,
         ..RelayConfig::local()
@@ -134,6 +142,78 @@ fn a_broadcast_that_never_comes_is_an_error_after_its_timeout_and_one_that_comes
     });
     let _publisher = Publisher::start(&relay.url(), 30);
     assert!(video.wait_count(10)[0].is_key());
+}
+
+/// Row 16: whoever got the name wrong is told what there is, once, although it is waited for without an end.
+#[test]
+fn a_name_that_is_not_announced_is_told_with_those_that_are() {
+    let relay = relay();
+    let _publisher = Publisher::start(&relay.url(), 30);
+    let player = Pipeline::launch(&format!(
+        "moqsrc name=src url={} broadcast=tset.hang src.video_0 ! fakesink name=video",
+        relay.url()
+    ));
+    player.set(gst::State::Playing);
+    let mut progress = String::new();
+    let told = player.wait_for("a warning", |message| match message.view() {
+        gst::MessageView::Progress(message) => {
+            let (_, code, text) = message.get();
+            if code == "broadcast" {
+                progress = text.to_owned();
+            }
+            None
+        }
+        gst::MessageView::Warning(warning) => Some(warning.error().message().to_owned()),
+        _ => None,
+    });
+    assert!(progress.contains("'tset.hang'"), "{progress}");
+    for part in ["'tset.hang'", &format!("'{BROADCAST}'"), &relay.url()] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+/// Properties count in nanoseconds, and seconds are easily meant.
+#[test]
+fn a_timeout_that_was_set_in_another_unit_is_told_with_its_unit() {
+    let relay = relay();
+    let player = player(&relay, "broadcast-timeout=2");
+    player.set(gst::State::Playing);
+    let (text, _) = player.wait_error();
+    assert!(text.contains(" 2 ns "), "{text}");
+}
+
+/// Row 16: an end that is asked for before anything came repeats why.
+#[test]
+fn the_error_of_an_end_that_ends_nothing_says_why_nothing_came() {
+    let relay = relay();
+    let connected = player(&relay, "");
+    connected.set(gst::State::Playing);
+    connected.wait_for("the search", |message| match message.view() {
+        gst::MessageView::Progress(progress) => {
+            let (kind, code, _) = progress.get();
+            (code == "connect" && kind == gst::ProgressType::Complete).then_some(())
+        }
+        _ => None,
+    });
+    connected.0.send_event(gst::event::Eos::new());
+    let (text, cause) = connected.wait_error();
+    assert_eq!(cause.as_deref(), Some("no-broadcast"), "{text}");
+    assert!(text.contains(BROADCAST), "{text}");
+
+    let address = relay.bound()[0];
+    assert!(relay.stop_blocking(Duration::from_secs(1)));
+    let alone = Pipeline::launch(&format!(
+        "moqsrc url=http://{address}/ broadcast=a connect-timeout=60000000000 fakesink async=false"
+    ));
+    alone.set(gst::State::Playing);
+    alone.wait_for("a failed dial", |message| match message.view() {
+        gst::MessageView::Warning(_) => Some(()),
+        _ => None,
+    });
+    alone.0.send_event(gst::event::Eos::new());
+    let (text, cause) = alone.wait_error();
+    assert_eq!(cause.as_deref(), Some("tcp-refused"), "{text}");
+    assert!(text.contains("TCP port"), "{text}");
 }
 
 /// A file without a parser is one error of moqsink, which names what is missing.

@@ -51,7 +51,9 @@ async fn connected(connection: &Connection) -> (Arc<SessionInfo>, u64) {
     })
     .await
     {
-        State::Connected { info, generation } => (info, generation),
+        State::Connected {
+            info, generation, ..
+        } => (info, generation),
         other => panic!("{other:?}"),
     }
 }
@@ -258,6 +260,7 @@ async fn goaway_is_followed_before_the_old_session_ends() {
                     State::Connected {
                         info,
                         generation: 2,
+                        ..
                     } => {
                         assert_eq!(info.url, new.url(scheme));
                         break;
