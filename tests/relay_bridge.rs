@@ -94,6 +94,14 @@ fn it_plays_alone_in_a_pipeline_and_tells_where_it_listens() {
     assert_eq!(structure.get::<String>("url").unwrap(), url);
     assert_eq!(structure.get::<String>("fingerprint").unwrap(), fingerprint);
 
+    // gst-launch-1.0 prints the second text of it, and no element message.
+    let message = bus.pop_filtered(&[gst::MessageType::Info]);
+    let message = message.expect("posted before the state was reached");
+    let gst::MessageView::Info(info) = message.view() else {
+        unreachable!();
+    };
+    assert!(info.debug().is_some_and(|text| text.contains(&url)));
+
     pipeline.set_state(gst::State::Null).unwrap();
     assert_eq!(element.property::<Option<String>>("bound-url"), None);
     assert_eq!(*notified.lock().unwrap(), [Some(url), None]);

@@ -228,7 +228,28 @@ impl RelayBridge {
         self.notify_bound();
         let obj = self.obj();
         let _ = obj.post_message(gst::message::Element::builder(message).src(&*obj).build());
+        if let Some(text) = self.addresses() {
+            gst::info!(CAT, imp = self, "{text}");
+            // gst-launch-1.0 prints the second text alone.
+            let told = glib::Error::new(gst::ResourceError::OpenReadWrite, &text);
+            let message = gst::message::Info::builder_from_error(told).debug(&text);
+            let _ = obj.post_message(message.src(&*obj).build());
+        }
         Ok(())
+    }
+
+    /// What to give to moqsink and moqsrc, and to a browser.
+    fn addresses(&self) -> Option<String> {
+        let relay = self.relay.lock();
+        let relay = relay.as_ref()?;
+        let urls = relay.urls().join(" or ");
+        let page = match relay.has_page() {
+            true => "; the same address in a browser is the player page",
+            false => "",
+        };
+        Some(format!(
+            "Listening: url={urls} for moqsink and moqsrc{page}"
+        ))
     }
 
     fn stop(&self) {
