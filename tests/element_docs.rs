@@ -56,6 +56,10 @@ fn value_type(spec: &glib::ParamSpec) -> String {
         let nicks: Vec<_> = class.values().iter().map(|value| value.nick()).collect();
         return format!("enum: {}", nicks.join(", "));
     }
+    if let Some(class) = glib::FlagsClass::with_type(spec.value_type()) {
+        let nicks: Vec<_> = class.values().iter().map(|value| value.nick()).collect();
+        return format!("flags: {}", nicks.join(", "));
+    }
     match spec.value_type().name() {
         "gchararray" => "string",
         "gboolean" => "boolean",
@@ -74,6 +78,11 @@ fn default(spec: &glib::ParamSpec) -> String {
     }
     if let Some((_, value)) = glib::EnumValue::from_value(value) {
         return format!("`{}`", value.nick());
+    }
+    if let Some((_, values)) = glib::FlagsValue::from_value(value) {
+        // As gst-launch-1.0 takes it.
+        let nicks: Vec<_> = values.iter().map(|value| value.nick()).collect();
+        return format!("`{}`", nicks.join("+"));
     }
     match value.get::<Option<String>>() {
         Ok(None) => "NULL".to_owned(),
