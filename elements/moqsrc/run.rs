@@ -310,13 +310,14 @@ impl imp::MoqSrc {
         let feeds = self.feeds_something();
         let taken = self.parent_send_event(event);
         if !feeds && is_endless(&*self.obj()) {
-            let why = session.map_or_else(
-                || Error::new(Cause::NoBroadcast, "it is not running"),
-                |session| session.why_nothing_came(),
-            );
-            let err = Error::new(
-                why.cause,
-                format!("EOS came before there was anything of the broadcast to end: {why}"),
+            let err = session.map_or_else(
+                || {
+                    Error::new(
+                        Cause::NoBroadcast,
+                        "EOS came to an element that does not run",
+                    )
+                },
+                |session| session.nothing_to_end(),
             );
             post_error(&*self.obj(), Direction::Read, &err, &self.url());
         }

@@ -103,22 +103,25 @@ impl Session {
         self.state.lock().trouble = trouble;
     }
 
-    /// Why there is nothing of the broadcast yet: the connection's reason, else the broadcast's.
-    pub(super) fn why_nothing_came(&self) -> Error {
+    /// What to say of an EOS before anything of the broadcast came: the connection's reason, else the broadcast's.
+    pub(super) fn nothing_to_end(&self) -> Error {
         let connection = self.connection.state().borrow().clone();
-        let absent = |what: String| Error::new(Cause::NoBroadcast, what);
-        match connection {
-            Connecting { last: None } => absent("the connection was still being made".to_owned()),
-            Connecting { last: Some(err) } | Reconnecting { last: err } | Failed(err) => err,
-            Connected { silence, info, .. } => silence
-                .or(self.state.lock().trouble.clone())
-                .unwrap_or_else(|| {
-                    absent(format!(
-                        "{} has not announced the broadcast '{}' yet",
-                        info.url, self.broadcast
-                    ))
-                }),
-        }
+        let trouble = self.state.lock().trouble.clone();
+        let why = match connection {
+            Connecting { last } => last,
+            Reconnecting { last: err } | Failed(err) => Some(err),
+            Connected { silence, info, .. } => silence.or(trouble).or_else(|| {
+                let text = format!("{} has not announced it yet", info.url);
+                Some(Error::new(Cause::NoBroadcast, text))
+            }),
+        };
+        let why = why.unwrap_or_else(|| {
+            Error::new(Cause::NoBroadcast, "the connection was still being made")
+        });
+        let name = &self.broadcast;
+        let text =
+            format!("EOS came before there was anything of the broadcast '{name}' to end: {why}");
+        Error::new(why.cause, text)
     }
 
     /// The track goes on after its end, and so does its pad.

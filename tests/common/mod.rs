@@ -6,6 +6,7 @@ pub mod foreign;
 pub mod interop;
 pub mod launch;
 pub mod paths;
+pub mod process;
 pub mod publisher;
 
 use std::{
