@@ -438,3 +438,34 @@ fn wait_for(what: &str, holds: impl Fn() -> bool) {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
+
+/// MoQ has no word for it: who runs the relay is told.
+#[test]
+fn two_publishers_of_one_broadcast_are_a_warning_of_the_relay() {
+    let element = bridge("127.0.0.1:0");
+    let (pipeline, bus) = alone(&element);
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let url = element.property::<Option<String>>("bound-url").unwrap();
+    // With equal settings those of one process share a connection.
+    let publishers = [9, 10].map(|seconds| {
+        let line = format!(
+            "audiotestsrc is-live=true ! opusenc ! moqsink broadcast=same url={url} connect-timeout={seconds}000000000"
+        );
+        let publisher = gst::parse::launch(&line).unwrap();
+        publisher.set_state(gst::State::Playing).unwrap();
+        publisher
+    });
+    let limit = gst::ClockTime::try_from(2 * LIMIT).unwrap();
+    let message = bus.timed_pop_filtered(limit, &[gst::MessageType::Warning]);
+    let message = message.expect("the warning");
+    let gst::MessageView::Warning(warning) = message.view() else {
+        unreachable!();
+    };
+    let details = warning.details().unwrap();
+    assert_eq!(details.name(), "moq-taken-over");
+    assert_eq!(details.get::<String>("broadcast").unwrap(), "same");
+    assert_eq!(details.get::<gst::Array>("peers").unwrap().len(), 2);
+    for element in publishers.iter().chain([pipeline.upcast_ref()]) {
+        element.set_state(gst::State::Null).unwrap();
+    }
+}

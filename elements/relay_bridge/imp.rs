@@ -18,7 +18,7 @@ use super::{
 use crate::elements::log::RELAY as CAT;
 use crate::net::{
     error::Error,
-    relay::{Event, Relay, RelayConfig},
+    relay::{Event, Relay, RelayConfig, SessionInfo},
 };
 
 /// PAUSED→READY takes no longer, whatever the peers do.
@@ -315,6 +315,7 @@ fn emit(element: &super::RelayBridge, event: Event) {
         }
         Event::BroadcastAdded(name) => element.emit_by_name::<()>("broadcast-added", &[&name]),
         Event::BroadcastRemoved(name) => element.emit_by_name::<()>("broadcast-removed", &[&name]),
+        Event::BroadcastContested(name, peers) => contested(element, &name, peers.each_ref()),
         Event::CertificateChanged => element.notify("certificate-fingerprint"),
         Event::CertificateKept(err) => gst::element_warning!(
             element,
@@ -323,4 +324,18 @@ fn emit(element: &super::RelayBridge, event: Event) {
             ["cause {}", err.cause]
         ),
     }
+}
+
+/// MoQ has no word for it, so that only who runs the relay can be told.
+fn contested(element: &super::RelayBridge, name: &str, peers: [&SessionInfo; 2]) {
+    let addresses = peers.map(|info| info.peer.to_string());
+    let text = format!(
+        "The broadcast '{name}' has two publishers, {} and {}: players get the one that announced it last",
+        addresses[0], addresses[1]
+    );
+    let message = gst::Structure::builder("moq-taken-over")
+        .field("broadcast", name)
+        .field("peers", gst::Array::new(addresses))
+        .build();
+    gst::element_warning!(element, gst::ResourceError::Busy, ("{text}"), details: message);
 }

@@ -12,6 +12,7 @@ mod limits;
 mod metered;
 mod metrics;
 mod parked;
+mod rivals;
 mod session;
 mod shared;
 mod stats;
