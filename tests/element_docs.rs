@@ -1,12 +1,15 @@
-//! The tables "All properties" of docs/elements/ say what the elements say.
+//! The tables "All properties" of docs/elements/ say what the elements say, and each property that can be set is shown in a
+//! pipeline.
 //!
 //! With MOQ_WRITE_DOCS=1 they are written instead of compared.
 
 mod common;
+mod readme_support;
 
 use std::{collections::HashSet, fmt::Write, fs, path::PathBuf};
 
 use gst::{glib, prelude::*};
+use readme_support::blocks::{Role, read_blocks};
 
 const ELEMENTS: [&str; 3] = ["moqsink", "moqsrc", "relay-bridge"];
 const BEGIN: &str =
@@ -56,6 +59,10 @@ fn value_type(spec: &glib::ParamSpec) -> String {
         let nicks: Vec<_> = class.values().iter().map(|value| value.nick()).collect();
         return format!("enum: {}", nicks.join(", "));
     }
+    if let Some(class) = glib::FlagsClass::with_type(spec.value_type()) {
+        let nicks: Vec<_> = class.values().iter().map(|value| value.nick()).collect();
+        return format!("flags: {}", nicks.join(", "));
+    }
     match spec.value_type().name() {
         "gchararray" => "string",
         "gboolean" => "boolean",
@@ -74,6 +81,11 @@ fn default(spec: &glib::ParamSpec) -> String {
     }
     if let Some((_, value)) = glib::EnumValue::from_value(value) {
         return format!("`{}`", value.nick());
+    }
+    if let Some((_, values)) = glib::FlagsValue::from_value(value) {
+        // As gst-launch-1.0 takes it.
+        let nicks: Vec<_> = values.iter().map(|value| value.nick()).collect();
+        return format!("`{}`", nicks.join("+"));
     }
     match value.get::<Option<String>>() {
         Ok(None) => "NULL".to_owned(),
@@ -198,6 +210,35 @@ fn what_the_pages_call_a_property_is_one() {
         assert!(!names.is_empty(), "{element}");
         for name in names {
             assert!(known.contains(&name), "{element} has no property '{name}'");
+        }
+    }
+}
+
+/// The words `name=` and `pad::name=` of the pipelines of a page that tests/readme.rs runs.
+fn set_in_pipelines(path: &std::path::Path) -> HashSet<String> {
+    let blocks = read_blocks(path);
+    let run = |role: Role| !matches!(role, Role::NotRun | Role::Prepare);
+    let commands = blocks.iter().filter(|block| run(block.role));
+    commands
+        .flat_map(|block| block.command.split_whitespace())
+        .filter_map(|word| word.split_once('='))
+        .map(|(name, _)| name.rsplit(':').next().unwrap_or(name).to_owned())
+        .collect()
+}
+
+#[test]
+fn every_property_that_can_be_set_is_in_a_pipeline_that_the_tests_run() {
+    common::init();
+    let shared = set_in_pipelines(&page("connection"));
+    for element in ELEMENTS {
+        let own = set_in_pipelines(&page(element));
+        for (_, class) in classes(element) {
+            for spec in properties(class) {
+                let name = spec.name();
+                let shown = own.contains(name) || shared.contains(name);
+                let writable = spec.flags().contains(glib::ParamFlags::WRITABLE);
+                assert!(shown || !writable, "no pipeline of {element} sets {name}");
+            }
         }
     }
 }

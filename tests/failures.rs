@@ -1,4 +1,4 @@
-//! What moqsrc says when it cannot play, and with which cause.
+//! What moqsrc and moqsink say when they cannot do what they are there for, and with which cause.
 
 mod common;
 
@@ -104,6 +104,14 @@ fn failures_to_connect_are_warnings_with_a_cause_and_in_the_end_an_error() {
         both("udp-blocked")
     );
 
+    let absent = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let nowhere = format!("http://{}/", absent.local_addr().expect("an address"));
+    drop(absent);
+    assert_eq!(
+        warning_then_error(&launch(&nowhere, "")),
+        both("tcp-refused")
+    );
+
     let closed = Relay::start(RelayConfig {
         trust_loopback: false,
         ..RelayConfig::local()
@@ -134,6 +142,124 @@ fn a_broadcast_that_never_comes_is_an_error_after_its_timeout_and_one_that_comes
     });
     let _publisher = Publisher::start(&relay.url(), 30);
     assert!(video.wait_count(10)[0].is_key());
+}
+
+/// Row 16: whoever got the name wrong is told what there is, once, although it is waited for without an end.
+#[test]
+fn a_name_that_is_not_announced_is_told_with_those_that_are() {
+    let relay = relay();
+    let _publisher = Publisher::start(&relay.url(), 30);
+    let player = Pipeline::launch(&format!(
+        "moqsrc name=src url={} broadcast=tset.hang src.video_0 ! fakesink name=video",
+        relay.url()
+    ));
+    player.set(gst::State::Playing);
+    let mut progress = String::new();
+    let told = player.wait_for("a warning", |message| match message.view() {
+        gst::MessageView::Progress(message) => {
+            let (_, code, text) = message.get();
+            if code == "broadcast" {
+                progress = text.to_owned();
+            }
+            None
+        }
+        gst::MessageView::Warning(warning) => Some(warning.error().message().to_owned()),
+        _ => None,
+    });
+    assert!(progress.contains("'tset.hang'"), "{progress}");
+    for part in ["'tset.hang'", &format!("'{BROADCAST}'"), &relay.url()] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+/// Properties count in nanoseconds, and seconds are easily meant.
+#[test]
+fn a_timeout_that_was_set_in_another_unit_is_told_with_its_unit() {
+    let relay = relay();
+    let player = player(&relay, "broadcast-timeout=2");
+    player.set(gst::State::Playing);
+    let (text, _) = player.wait_error();
+    assert!(text.contains(" 2 ns "), "{text}");
+}
+
+/// Row 16: an end that is asked for before anything came repeats why.
+#[test]
+fn the_error_of_an_end_that_ends_nothing_says_why_nothing_came() {
+    let relay = relay();
+    let connected = player(&relay, "");
+    connected.set(gst::State::Playing);
+    connected.wait_for("the search", |message| match message.view() {
+        gst::MessageView::Progress(progress) => {
+            let (kind, code, _) = progress.get();
+            (code == "connect" && kind == gst::ProgressType::Complete).then_some(())
+        }
+        _ => None,
+    });
+    connected.0.send_event(gst::event::Eos::new());
+    let (text, cause) = connected.wait_error();
+    assert_eq!(cause.as_deref(), Some("no-broadcast"), "{text}");
+    assert!(text.contains(BROADCAST), "{text}");
+
+    let address = relay.bound()[0];
+    assert!(relay.stop_blocking(Duration::from_secs(1)));
+    let alone = Pipeline::launch(&format!(
+        "moqsrc url=http://{address}/ broadcast=a connect-timeout=60000000000 fakesink async=false"
+    ));
+    alone.set(gst::State::Playing);
+    alone.wait_for("a failed dial", |message| match message.view() {
+        gst::MessageView::Warning(_) => Some(()),
+        _ => None,
+    });
+    alone.0.send_event(gst::event::Eos::new());
+    let (text, cause) = alone.wait_error();
+    assert_eq!(cause.as_deref(), Some("tcp-refused"), "{text}");
+    assert!(text.contains("TCP port"), "{text}");
+}
+
+/// A file without a parser is one error of moqsink, which names what is missing.
+#[test]
+fn input_that_nothing_has_parsed_is_an_error_that_names_the_parser() {
+    init();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("video.h264");
+    let writer = Pipeline::play(&format!(
+        "videotestsrc num-buffers=30 ! x264enc ! video/x-h264,stream-format=byte-stream ! filesink location={}",
+        file.display()
+    ));
+    writer.wait_eos();
+    for (source, names) in [
+        (format!("filesrc location={}", file.display()), "h264parse"),
+        (
+            format!(
+                "filesrc location={} ! video/x-h264,stream-format=byte-stream,alignment=au",
+                file.display()
+            ),
+            "h264parse",
+        ),
+        ("filesrc location=Cargo.toml".to_owned(), "a parser"),
+    ] {
+        let pipeline = Pipeline::launch(&format!(
+            "{source} ! moqsink name=sink url=https://127.0.0.1:9/ broadcast=a"
+        ));
+        pipeline.set(gst::State::Playing);
+        let bus = pipeline.0.bus().expect("a bus");
+        let limit = gst::ClockTime::try_from(common::LIMIT).expect("a time");
+        let mut told = Vec::new();
+        loop {
+            let message = bus.timed_pop_filtered(limit, &[gst::MessageType::Error]);
+            let message = message.expect("the source stops, and says so last");
+            if message.src().is_none_or(|src| src.name() != "sink") {
+                break;
+            }
+            if let gst::MessageView::Error(err) = message.view() {
+                told.push(err.error().message().to_owned());
+            }
+        }
+        assert!(
+            matches!(&told[..], [text] if text.contains(names)),
+            "{told:?}"
+        );
+    }
 }
 
 /// Row 17: the token may be replaced at any time and can never be read.

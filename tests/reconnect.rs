@@ -84,6 +84,47 @@ fn mortal(relay: &Relay) -> (Feed, Proxy) {
 
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
+/// It may come back any moment, so it is not lost yet; but the user should know why the picture stands.
+#[test]
+fn a_relay_that_falls_silent_is_told_once_while_it_is_dialled_beside_the_session() {
+    let relay = relay();
+    let feed = FeedOptions::new(&relay.url()).start();
+    let (proxy, url) = path_to(relay.bound()[0], delay(0));
+    let view = ViewOptions::new(&url).play();
+    view.video.wait_count(30);
+    proxy.cut(Duration::from_secs(3));
+    let mut warned = 0;
+    view.pipeline.wait_for("another connection", |message| {
+        match message.view() {
+            // Those without a cause are GStreamer's: nothing comes to the sinks.
+            gst::MessageView::Warning(warning) => {
+                let cause = cause(warning.details())?;
+                let text = warning.error().message().to_owned();
+                assert!(
+                    cause == "timeout" && text.contains("nothing was heard"),
+                    "{text}"
+                );
+                let state = view
+                    .pipeline
+                    .by_name("src")
+                    .property_value("connection-state");
+                let state = state.serialize().expect("an enum");
+                assert_eq!(state, "connected");
+                warned += 1;
+                None
+            }
+            // Or the session itself is heard again: then there is no other.
+            gst::MessageView::Element(element) => {
+                let structure = element.structure()?;
+                (structure.name() == "moq-connected" && warned > 0).then_some(())
+            }
+            _ => None,
+        }
+    });
+    assert_eq!(warned, 1);
+    drop(feed);
+}
+
 /// The pictures that this publisher sent.
 fn of(feed: &Feed, got: &[Seen]) -> Vec<Seen> {
     let sent = feed.video.all();

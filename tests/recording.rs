@@ -5,23 +5,17 @@
 mod common;
 
 use std::{
-    io::{BufRead, BufReader},
     path::Path,
-    process::{Child, Command, Stdio},
-    sync::mpsc,
     time::{Duration, Instant},
 };
 
 use common::{
     LIMIT, Pipeline, Seen, init,
-    launch::our_plugin,
+    launch::Launch,
     publisher::{BROADCAST, Publisher},
 };
 use gst::prelude::*;
 use gstmoq::net::relay::{Relay, RelayConfig};
-
-/// From SIGINT to the end of the process.
-const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// A container: what writes it and what reads it.
 struct Container {
@@ -171,93 +165,22 @@ fn a_matroska_recording_ends_with_eos_and_plays() {
     records(&MATROSKA);
 }
 
-/// A process that is killed when the test ends, however it ends.
-struct Process(Child);
-
-impl Process {
-    /// `gst-launch-1.0 -e` with the plugin just built and nothing else of ours.
-    fn launch(description: &str, folder: &Path) -> Self {
-        let plugins = folder.join("plugins");
-        std::fs::create_dir_all(&plugins).expect("a folder");
-        std::fs::copy(our_plugin(), plugins.join("libgstmoq.so")).expect("copied");
-        let registry = plugins.join("registry.bin");
-        if let Some(known) = std::env::var_os("GST_REGISTRY") {
-            // Saves scanning the system's plugins again.
-            let _ = std::fs::copy(known, &registry);
-        }
-        let child = Command::new("gst-launch-1.0")
-            .arg("-e")
-            .args(description.split_whitespace())
-            .env("GST_PLUGIN_PATH", &plugins)
-            .env("GST_REGISTRY", &registry)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("gst-launch-1.0");
-        Self(child)
-    }
-
-    /// Waits until the program prints this. What it prints after that is not read.
-    fn wait_printed(&mut self, wanted: &'static str) {
-        let stdout = self.0.stdout.take().expect("piped");
-        let (found, printed) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if line.contains(wanted) {
-                    let _ = found.send(());
-                }
-            }
-        });
-        printed.recv_timeout(LIMIT).expect(wanted);
-    }
-
-    fn interrupt(&self) {
-        let pid = self.0.id().to_string();
-        let sent = Command::new("kill").args(["-INT", &pid]).status();
-        assert!(sent.is_ok_and(|status| status.success()));
-    }
-
-    fn wait_end(&mut self) -> std::process::ExitStatus {
-        let end = Instant::now() + END_LIMIT;
-        loop {
-            if let Some(status) = self.0.try_wait().expect("a child") {
-                return status;
-            }
-            assert!(
-                Instant::now() < end,
-                "it does not end {END_LIMIT:?} after SIGINT"
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Ctrl-C on a recording of the real program finishes the file.
 fn gst_launch_records(container: &Container) {
     let rig = Rig::new();
     let file = rig.folder.path().join("recording");
     let description = container.recording(&rig.relay.url(), &file);
-    let mut process = Process::launch(&description, rig.folder.path());
+    let (mut launch, _printed) = Launch::talking(&description);
     // The muxers write as they go: the recording runs when there is something.
     let end = Instant::now() + LIMIT;
     while std::fs::metadata(&file).map_or(0, |data| data.len()) < 20_000 {
         assert!(Instant::now() < end, "nothing is recorded");
-        assert!(
-            process.0.try_wait().expect("a child").is_none(),
-            "it ended by itself"
-        );
+        assert!(launch.process.is_running(), "it ended by itself");
         std::thread::sleep(Duration::from_millis(10));
     }
     rig.wait_published(60);
-    process.interrupt();
-    assert!(process.wait_end().success());
+    launch.interrupt();
+    assert!(launch.wait_end().success());
     container.assert_plays(&file, 60);
 }
 
@@ -278,13 +201,20 @@ fn gst_launch_ends_at_the_first_interrupt_while_it_waits_for_a_broadcast() {
     let relay = Relay::start(RelayConfig::local()).expect("a relay");
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("recording");
-    let mut process = Process::launch(&MP4.recording(&relay.url(), &file), folder.path());
-    process.wait_printed("(broadcast)");
-    process.interrupt();
+    let (mut launch, printed) = Launch::talking(&MP4.recording(&relay.url(), &file));
+    printed.wait("(connect) Connected");
+    launch.interrupt();
     let interrupted = Instant::now();
-    assert!(!process.wait_end().success(), "nothing was recorded");
+    assert!(!launch.wait_end().success(), "nothing was recorded");
     let took = interrupted.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
+    // And it says why there was nothing.
+    let error = printed.wait("ERROR: ");
+    let why = format!(
+        "'{BROADCAST}' to end: {} has not announced it yet",
+        relay.url()
+    );
+    assert!(error.contains(&why), "{error}");
 }
 
 /// In a pipeline that something else feeds, a broadcast that is not there keeps nothing from its end.

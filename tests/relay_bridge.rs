@@ -94,6 +94,14 @@ fn it_plays_alone_in_a_pipeline_and_tells_where_it_listens() {
     assert_eq!(structure.get::<String>("url").unwrap(), url);
     assert_eq!(structure.get::<String>("fingerprint").unwrap(), fingerprint);
 
+    // gst-launch-1.0 prints the second text of it, and no element message.
+    let message = bus.pop_filtered(&[gst::MessageType::Info]);
+    let message = message.expect("posted before the state was reached");
+    let gst::MessageView::Info(info) = message.view() else {
+        unreachable!();
+    };
+    assert!(info.debug().is_some_and(|text| text.contains(&url)));
+
     pipeline.set_state(gst::State::Null).unwrap();
     assert_eq!(element.property::<Option<String>>("bound-url"), None);
     assert_eq!(*notified.lock().unwrap(), [Some(url), None]);
@@ -428,5 +436,36 @@ fn wait_for(what: &str, holds: impl Fn() -> bool) {
     while !holds() {
         assert!(Instant::now() < end, "{what}: not within {LIMIT:?}");
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// MoQ has no word for it: who runs the relay is told.
+#[test]
+fn two_publishers_of_one_broadcast_are_a_warning_of_the_relay() {
+    let element = bridge("127.0.0.1:0");
+    let (pipeline, bus) = alone(&element);
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let url = element.property::<Option<String>>("bound-url").unwrap();
+    // With equal settings those of one process share a connection.
+    let publishers = [9, 10].map(|seconds| {
+        let line = format!(
+            "audiotestsrc is-live=true ! opusenc ! moqsink broadcast=same url={url} connect-timeout={seconds}000000000"
+        );
+        let publisher = gst::parse::launch(&line).unwrap();
+        publisher.set_state(gst::State::Playing).unwrap();
+        publisher
+    });
+    let limit = gst::ClockTime::try_from(2 * LIMIT).unwrap();
+    let message = bus.timed_pop_filtered(limit, &[gst::MessageType::Warning]);
+    let message = message.expect("the warning");
+    let gst::MessageView::Warning(warning) = message.view() else {
+        unreachable!();
+    };
+    let details = warning.details().unwrap();
+    assert_eq!(details.name(), "moq-taken-over");
+    assert_eq!(details.get::<String>("broadcast").unwrap(), "same");
+    assert_eq!(details.get::<gst::Array>("peers").unwrap().len(), 2);
+    for element in publishers.iter().chain([pipeline.upcast_ref()]) {
+        element.set_state(gst::State::Null).unwrap();
     }
 }

@@ -35,6 +35,8 @@ pub struct Reporter {
     url: String,
     warned: Option<(Cause, Instant)>,
     run: Arc<Progress>,
+    /// Generation of the session that was told of.
+    session: Option<u64>,
     failed: bool,
 }
 
@@ -52,6 +54,7 @@ impl Reporter {
             status,
             url: urls.join(" "),
             warned: None,
+            session: None,
             failed: false,
         }
     }
@@ -79,7 +82,16 @@ impl Reporter {
                 }
                 self.retrying(element, last.as_ref());
             }
-            State::Connected { info, .. } => {
+            State::Connected {
+                silence: Some(error),
+                ..
+            } => post_warning(element, self.direction, &error, &self.url),
+            // Heard again.
+            State::Connected { generation, .. } if self.session == Some(generation) => {}
+            State::Connected {
+                info, generation, ..
+            } => {
+                self.session = Some(generation);
                 self.warned = None;
                 let structure = gst::Structure::builder("moq-connected")
                     .field("url", &info.url)
@@ -271,6 +283,7 @@ mod tests {
                 version: "moq-lite-06".into(),
             }),
             generation,
+            silence: None,
         }
     }
 
@@ -308,6 +321,34 @@ mod tests {
             "warning connection-lost",
             "moq-connected",
             "Complete",
+        ];
+        assert_eq!(got, want);
+    }
+
+    /// The relay may be gone or not: it is told once, and what comes after it is the same session.
+    #[test]
+    fn a_silence_is_a_warning_and_its_end_is_no_new_connection() {
+        let State::Connected { info, .. } = connected(1) else {
+            unreachable!("it is");
+        };
+        let silent = State::Connected {
+            info,
+            generation: 1,
+            silence: Some(error(Cause::Timeout)),
+        };
+        let got = run(vec![
+            State::Connecting { last: None },
+            connected(1),
+            silent,
+            connected(1),
+            connected(2),
+        ]);
+        let want = [
+            "Start",
+            "moq-connected",
+            "Complete",
+            "warning timeout",
+            "moq-connected",
         ];
         assert_eq!(got, want);
     }

@@ -34,7 +34,7 @@ impl MoqSink {
         let obj = self.obj();
         match event {
             Event::Connection(state) => {
-                let connected = matches!(state, State::Connected { .. });
+                let connected = matches!(state, State::Connected { silence: None, .. });
                 reporter.report(&*obj, state);
                 if connected {
                     self.entries()

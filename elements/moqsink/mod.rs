@@ -47,6 +47,7 @@ mod stats;
 mod tests;
 mod track;
 mod track_sink;
+mod unparsed;
 
 use gst::{glib, prelude::*};
 

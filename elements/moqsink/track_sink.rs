@@ -10,6 +10,7 @@ use gst_base::{prelude::*, subclass::prelude::*};
 
 use super::{
     details::Details, frame::Unit, imp::CAT, key_unit, network, stats::Drop as Lost, track::Track,
+    unparsed,
 };
 use crate::{
     elements::{
@@ -28,6 +29,8 @@ pub struct MoqTrackSink {
     paced: AtomicBool,
     /// The element's `drain-timeout`.
     drain: AtomicU64,
+    /// The segment counts bytes: nobody has parsed this input.
+    unparsed: AtomicBool,
     /// Running time in ns at which the newest buffer ends, for buffers without a timestamp; [`UNKNOWN`] before.
     next: AtomicU64,
 }
@@ -326,13 +329,11 @@ impl BaseSinkImpl for MoqTrackSink {
         let track = self.track.get().expect("set up before it has a state");
         match event.view() {
             gst::EventView::Segment(segment) => {
-                if segment.segment().format() != gst::Format::Time {
-                    gst::element_imp_error!(
-                        self,
-                        gst::StreamError::Format,
-                        ["Only segments in time can be published"]
-                    );
-                    return false;
+                let in_time = segment.segment().format() == gst::Format::Time;
+                // Refused with its first buffer, which tells what it is.
+                self.unparsed.store(!in_time, Ordering::Relaxed);
+                if !in_time {
+                    return self.parent_event(event);
                 }
                 self.next.store(UNKNOWN, Ordering::Relaxed);
                 track.segment();
@@ -349,6 +350,15 @@ impl BaseSinkImpl for MoqTrackSink {
             _ => {}
         }
         self.parent_event(event)
+    }
+
+    fn prepare(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        if self.unparsed.load(Ordering::Relaxed) {
+            let caps = self.obj().sink_pad().current_caps();
+            self.fail(&unparsed::error(caps, buffer));
+            return Err(gst::FlowError::Error);
+        }
+        self.parent_prepare(buffer)
     }
 
     fn render(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {

@@ -130,6 +130,7 @@ impl imp::MoqSrc {
             .map(crate::net::transport::redact)
             .unwrap_or_default();
         let source_id = streams::source_id(&url, &broadcast);
+        let name = broadcast.clone();
         let search = Arc::new(Progress::new("broadcast"));
         let this = search.clone();
         let mut reporter = Reporter::new(Direction::Read, self.status.clone(), &config);
@@ -165,7 +166,7 @@ impl imp::MoqSrc {
             slot.put(event);
         });
         let requests = connection.clone();
-        let session = Session::new(connection, player, source_id, settings.latency());
+        let session = Session::new(connection, player, name, source_id, settings.latency());
         let events = pump.sender();
         *self.running.lock() = Some(Running {
             session: Arc::new(session),
@@ -249,21 +250,29 @@ impl imp::MoqSrc {
             return;
         };
         match event {
-            PlayerEvent::Searching => search.start(&*obj, "waiting for the broadcast"),
+            PlayerEvent::Searching => {
+                let text = format!("Waiting for the broadcast '{}'", session.broadcast);
+                search.start(&*obj, &text);
+            }
             PlayerEvent::Catalog(catalog) => {
+                session.set_trouble(None);
                 search.complete(&*obj, "the broadcast is there");
                 session.take_catalog(&obj, &catalog);
             }
             PlayerEvent::Resumed { track } => session.resume(&track),
             PlayerEvent::Lost(err) => {
                 gst::info!(CAT, imp = self, "{err}");
+                session.set_trouble(Some(err.clone()));
                 self.warn(&err);
             }
             PlayerEvent::Ended => {
                 gst::info!(CAT, imp = self, "the broadcast ended");
                 search.complete(&*obj, "the broadcast ended");
             }
-            PlayerEvent::Warning(err) => self.warn_rarely(&err),
+            PlayerEvent::Warning(err) => {
+                session.set_trouble(Some(err.clone()));
+                self.warn_rarely(&err);
+            }
             PlayerEvent::Failed(err) => {
                 search.fail(&*obj, &err.message);
                 post_error(&*obj, Direction::Read, &err, &self.url());
@@ -295,15 +304,20 @@ impl imp::MoqSrc {
     /// ever for those to end: that is an error, as it is for a demuxer of a stream without tracks.
     pub(super) fn end(&self, event: gst::Event) -> bool {
         let session = self.running.lock().as_ref().map(|it| it.session.clone());
-        if let Some(session) = session {
+        if let Some(session) = &session {
             session.set_ending();
         }
         let feeds = self.feeds_something();
         let taken = self.parent_send_event(event);
         if !feeds && is_endless(&*self.obj()) {
-            let err = Error::new(
-                Cause::NoBroadcast,
-                "EOS came before there was anything of the broadcast to end",
+            let err = session.map_or_else(
+                || {
+                    Error::new(
+                        Cause::NoBroadcast,
+                        "EOS came to an element that does not run",
+                    )
+                },
+                |session| session.nothing_to_end(),
             );
             post_error(&*self.obj(), Direction::Read, &err, &self.url());
         }

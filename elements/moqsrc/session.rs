@@ -23,7 +23,10 @@ use crate::{
     media::catalog::Catalog,
     net::{
         error::{Cause, Error},
-        session::Connection,
+        session::{
+            Connection,
+            State::{Connected, Connecting, Failed, Reconnecting},
+        },
         subscribe::Player,
     },
 };
@@ -31,6 +34,8 @@ use crate::{
 pub(super) struct Session {
     pub connection: Connection,
     pub player: Arc<Player>,
+    /// Its name.
+    pub broadcast: String,
     source_id: String,
     group_id: gst::GroupId,
     /// ns; each pad's source answers with it.
@@ -47,6 +52,8 @@ struct State {
     slots: BTreeMap<String, Slot>,
     pads_made: BTreeMap<Kind, u32>,
     selection: Selection,
+    /// What was said last about the broadcast, since its last catalog.
+    trouble: Option<Error>,
     complete: bool,
     /// EOS was asked for: pads come and begin again no more.
     ending: bool,
@@ -57,12 +64,14 @@ impl Session {
     pub(super) fn new(
         connection: Connection,
         player: Player,
+        broadcast: String,
         source_id: String,
         latency: gst::ClockTime,
     ) -> Self {
         Self {
             connection,
             player: Arc::new(player),
+            broadcast,
             source_id,
             group_id: gst::GroupId::next(),
             latency: Arc::new(AtomicU64::new(latency.nseconds())),
@@ -87,6 +96,32 @@ impl Session {
     /// No further pads and beginnings from here on: the application ends the pads that there are.
     pub(super) fn set_ending(&self) {
         self.state.lock().ending = true;
+    }
+
+    /// Remembers what was told about the broadcast.
+    pub(super) fn set_trouble(&self, trouble: Option<Error>) {
+        self.state.lock().trouble = trouble;
+    }
+
+    /// What to say of an EOS before anything of the broadcast came: the connection's reason, else the broadcast's.
+    pub(super) fn nothing_to_end(&self) -> Error {
+        let connection = self.connection.state().borrow().clone();
+        let trouble = self.state.lock().trouble.clone();
+        let why = match connection {
+            Connecting { last } => last,
+            Reconnecting { last: err } | Failed(err) => Some(err),
+            Connected { silence, info, .. } => silence.or(trouble).or_else(|| {
+                let text = format!("{} has not announced it yet", info.url);
+                Some(Error::new(Cause::NoBroadcast, text))
+            }),
+        };
+        let why = why.unwrap_or_else(|| {
+            Error::new(Cause::NoBroadcast, "the connection was still being made")
+        });
+        let name = &self.broadcast;
+        let text =
+            format!("EOS came before there was anything of the broadcast '{name}' to end: {why}");
+        Error::new(why.cause, text)
     }
 
     /// The track goes on after its end, and so does its pad.

@@ -18,7 +18,7 @@ use super::{
 use crate::elements::log::RELAY as CAT;
 use crate::net::{
     error::Error,
-    relay::{Event, Relay, RelayConfig},
+    relay::{Event, Relay, RelayConfig, SessionInfo},
 };
 
 /// PAUSED→READY takes no longer, whatever the peers do.
@@ -228,7 +228,28 @@ impl RelayBridge {
         self.notify_bound();
         let obj = self.obj();
         let _ = obj.post_message(gst::message::Element::builder(message).src(&*obj).build());
+        if let Some(text) = self.addresses() {
+            gst::info!(CAT, imp = self, "{text}");
+            // gst-launch-1.0 prints the second text alone.
+            let told = glib::Error::new(gst::ResourceError::OpenReadWrite, &text);
+            let message = gst::message::Info::builder_from_error(told).debug(&text);
+            let _ = obj.post_message(message.src(&*obj).build());
+        }
         Ok(())
+    }
+
+    /// What to give to moqsink and moqsrc, and to a browser.
+    fn addresses(&self) -> Option<String> {
+        let relay = self.relay.lock();
+        let relay = relay.as_ref()?;
+        let urls = relay.urls().join(" or ");
+        let page = match relay.has_page() {
+            true => "; the same address in a browser is the player page",
+            false => "",
+        };
+        Some(format!(
+            "Listening: url={urls} for moqsink and moqsrc{page}"
+        ))
     }
 
     fn stop(&self) {
@@ -294,6 +315,7 @@ fn emit(element: &super::RelayBridge, event: Event) {
         }
         Event::BroadcastAdded(name) => element.emit_by_name::<()>("broadcast-added", &[&name]),
         Event::BroadcastRemoved(name) => element.emit_by_name::<()>("broadcast-removed", &[&name]),
+        Event::BroadcastContested(name, peers) => contested(element, &name, peers.each_ref()),
         Event::CertificateChanged => element.notify("certificate-fingerprint"),
         Event::CertificateKept(err) => gst::element_warning!(
             element,
@@ -302,4 +324,18 @@ fn emit(element: &super::RelayBridge, event: Event) {
             ["cause {}", err.cause]
         ),
     }
+}
+
+/// MoQ has no word for it, so that only who runs the relay can be told.
+fn contested(element: &super::RelayBridge, name: &str, peers: [&SessionInfo; 2]) {
+    let addresses = peers.map(|info| info.peer.to_string());
+    let text = format!(
+        "The broadcast '{name}' has two publishers, {} and {}: players get the one that announced it last",
+        addresses[0], addresses[1]
+    );
+    let message = gst::Structure::builder("moq-taken-over")
+        .field("broadcast", name)
+        .field("peers", gst::Array::new(addresses))
+        .build();
+    gst::element_warning!(element, gst::ResourceError::Busy, ("{text}"), details: message);
 }

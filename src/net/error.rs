@@ -1,6 +1,6 @@
 //! What can go wrong on the network, said so that a user can act on it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// The kind of failure, as it stands in the `cause` field of bus messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,6 +11,8 @@ pub enum Cause {
     Dns,
     /// No answer at all on UDP: blocked, or nothing listens there.
     UdpBlocked,
+    /// The TCP port on which a development relay tells its certificate: nothing listens there, or no network leads there.
+    TcpRefused,
     /// Certificate or TLS failure.
     Tls,
     /// The relay refused the token or the path.
@@ -38,6 +40,7 @@ impl Cause {
             Self::Settings => "settings",
             Self::Dns => "dns",
             Self::UdpBlocked => "udp-blocked",
+            Self::TcpRefused => "tcp-refused",
             Self::Tls => "tls",
             Self::Auth => "auth",
             Self::Version => "version",
@@ -73,6 +76,17 @@ impl Error {
             cause,
             message: message.into(),
         }
+    }
+}
+
+/// A limit that a property set, in a sentence. Properties count in nanoseconds: one below a millisecond was meant otherwise.
+pub(crate) fn limit_text(limit: Duration) -> String {
+    match limit < Duration::from_millis(1) {
+        true => format!(
+            "{} ns (the property counts in nanoseconds)",
+            limit.as_nanos()
+        ),
+        false => format!("{:.1} s", limit.as_secs_f64()),
     }
 }
 

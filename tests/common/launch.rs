@@ -3,19 +3,16 @@
 use std::{
     collections::HashSet,
     fs::File,
-    io::Read,
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{LIMIT, hash};
-
-/// From SIGINT to the end of the process.
-const END_LIMIT: Duration = Duration::from_secs(10);
+use super::{LIMIT, hash, process::Process};
 
 /// The plugin as it was built with this test.
 pub fn our_plugin() -> PathBuf {
@@ -33,15 +30,28 @@ pub fn our_plugin() -> PathBuf {
         .expect("the plugin was built with the tests")
 }
 
-/// A process that is killed when the test ends, however it ends.
+/// `gst-launch-1.0`; killed when dropped.
 pub struct Launch {
-    process: Child,
+    pub process: Process,
     _folder: tempfile::TempDir,
 }
 
 impl Launch {
     /// `gst-launch-1.0 -q -e` with this plugin and those of the system.
     pub fn start(plugin: &Path, description: &str) -> Self {
+        Self::with(plugin, &["-q", "-e"], description, false)
+    }
+
+    /// The same with our plugin, and all that it prints.
+    pub fn talking(description: &str) -> (Self, Printed) {
+        let mut launch = Self::with(&our_plugin(), &["-e"], description, true);
+        let printed = Printed::default();
+        printed.read(launch.process.stdout());
+        printed.read(launch.process.stderr());
+        (launch, printed)
+    }
+
+    fn with(plugin: &Path, options: &[&str], description: &str, errors: bool) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let plugins = folder.path().join("plugins");
         std::fs::create_dir_all(&plugins).expect("a folder");
@@ -51,53 +61,65 @@ impl Launch {
             // Saves scanning the system's plugins again.
             let _ = std::fs::copy(known, &registry);
         }
-        let process = Command::new("gst-launch-1.0")
-            .args(["-q", "-e"])
+        let mut command = Command::new("gst-launch-1.0");
+        command
+            .args(options)
             .args(description.split_whitespace())
             .env("GST_PLUGIN_PATH", &plugins)
             .env("GST_REGISTRY", &registry)
             .env_remove("G_DEBUG")
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("gst-launch-1.0");
+            .stdout(Stdio::piped());
+        if errors {
+            command.stderr(Stdio::piped());
+        }
         Self {
-            process,
+            process: Process::start(&mut command),
             _folder: folder,
         }
     }
 
     /// Reads pieces of `size` bytes that the pipeline writes with `fdsink fd=1`.
     pub fn pieces(&mut self, size: usize) -> Pieces {
-        let output = self.process.stdout.take().expect("read once");
+        let output = self.process.stdout();
         Pieces::read(size, move || output)
     }
 
     pub fn interrupt(&self) {
-        let pid = self.process.id().to_string();
-        let sent = Command::new("kill").args(["-INT", &pid]).status();
-        assert!(sent.is_ok_and(|status| status.success()));
+        self.process.interrupt();
     }
 
     pub fn wait_end(&mut self) -> ExitStatus {
-        let end = Instant::now() + END_LIMIT;
-        loop {
-            if let Some(status) = self.process.try_wait().expect("a child") {
-                return status;
-            }
-            assert!(
-                Instant::now() < end,
-                "it does not end {END_LIMIT:?} after SIGINT"
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        self.process.wait_end()
     }
 }
 
-impl Drop for Launch {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+/// Lines that a program prints.
+#[derive(Clone, Default)]
+pub struct Printed(Arc<(Mutex<Vec<String>>, Condvar)>);
+
+impl Printed {
+    fn read(&self, output: impl Read + Send + 'static) {
+        let into = self.0.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                into.0.lock().push(line);
+                into.1.notify_all();
+            }
+        });
+    }
+
+    /// Waits for a line with this in it.
+    pub fn wait(&self, wanted: &str) -> String {
+        let end = Instant::now() + LIMIT;
+        let mut lines = self.0.0.lock();
+        loop {
+            if let Some(line) = lines.iter().find(|line| line.contains(wanted)) {
+                return line.clone();
+            }
+            let late = self.0.1.wait_until(&mut lines, end).timed_out();
+            assert!(!late, "'{wanted}' is not among {lines:#?}");
+        }
     }
 }
 

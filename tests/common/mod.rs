@@ -10,6 +10,7 @@ pub mod moq_cli;
 pub mod moq_gst;
 pub mod moq_relay;
 pub mod paths;
+pub mod process;
 pub mod publisher;
 pub mod web;
 

@@ -12,6 +12,7 @@ use moq_net::stats::{Registry, Report};
 use super::{
     access::network_of,
     held::{Held, Received},
+    rivals::{Claim, Rivals},
     shared::Shared,
     stats::Moved,
 };
@@ -28,6 +29,9 @@ const GRACE: Duration = Duration::from_millis(200);
 /// After a session was closed, how long its memory takes to be given back.
 const SPARED: Duration = Duration::from_millis(300);
 
+/// How many names are looked at for two publishers of one.
+const MAX_NAMES: usize = 10_000;
+
 /// A session that is up, as the limits see it.
 pub(super) struct Live {
     pub id: u64,
@@ -43,6 +47,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut report = Report::default();
     let mut overload = Overload::default();
+    let mut rivals = Rivals::default();
     let mut turn = 0_u64;
     while shared
         .stopping
@@ -53,7 +58,11 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         let mut live = shared.live();
         turn += 1;
         if turn.is_multiple_of(PRUNE_EVERY) || shared.gate.is_near() {
-            shared.note_names(prune(&live, &mut report));
+            let mut claims = HashMap::new();
+            shared.note_names(prune(&live, &mut report, &mut claims));
+            for contest in rivals.look(Instant::now(), claims) {
+                shared.tell_contested(contest.name, contest.sessions);
+            }
         }
         hold_counts(&shared, &mut live);
         hold_ceiling(&shared, &live, &mut overload);
@@ -132,16 +141,38 @@ fn hold_ceiling(shared: &Shared, live: &[Live], overload: &mut Overload) {
 
 /// Folds the counters of names that no session uses any more into totals, and returns how many names are left.
 /// `moq_net` keeps each until it is asked for a report, so a peer with ever new names would cost ever more memory and
-/// time. The report also tells which tracks were left. `report` is scratch space.
-fn prune(live: &[Live], report: &mut Report) -> usize {
+/// time. The report also tells which tracks were left, and who announces what, which goes to `claims`. `report` is scratch space.
+fn prune(live: &[Live], report: &mut Report, claims: &mut HashMap<String, Vec<Claim>>) -> usize {
     let now = Instant::now();
     live.iter()
         .map(|session| {
             session.registry.report(report);
             session.held.note_parked(now, report);
+            claim(session, report, claims);
             report.traffic.len()
         })
         .sum()
+}
+
+fn claim(session: &Live, report: &Report, claims: &mut HashMap<String, Vec<Claim>>) {
+    let announced = report.traffic.iter().filter(|entry| {
+        let traffic = &entry.subscriber;
+        traffic.announces_started > traffic.announces_ended
+    });
+    let mut names = announced.map(|entry| entry.path.to_string()).peekable();
+    if names.peek().is_none() {
+        return;
+    }
+    let claim = Claim {
+        session: session.id,
+        received: session.moq.stats().bytes_received.unwrap_or(0),
+    };
+    for name in names {
+        // Among so many nobody reads a warning, and this must not cost more than they do.
+        if claims.len() < MAX_NAMES || claims.contains_key(&name) {
+            claims.entry(name).or_default().push(claim);
+        }
+    }
 }
 
 /// What one session holds.

@@ -12,6 +12,7 @@ mod limits;
 mod metered;
 mod metrics;
 mod parked;
+mod rivals;
 mod session;
 mod shared;
 mod stats;
@@ -129,11 +130,19 @@ impl Relay {
     /// A URL for clients on this machine: `http://…` with a development certificate, whose fingerprint is fetched
     /// there, `https://…` with one from files.
     pub fn url(&self) -> String {
+        self.urls().into_iter().next().unwrap_or_default()
+    }
+
+    /// The same for each address that it listens on.
+    pub fn urls(&self) -> Vec<String> {
         let scheme = if self.secure { "https" } else { "http" };
-        match self.bound.first() {
-            Some(address) => format!("{scheme}://{}/", reachable(*address)),
-            None => String::new(),
-        }
+        let url = |address: &SocketAddr| format!("{scheme}://{}/", reachable(*address));
+        self.bound.iter().map(url).collect()
+    }
+
+    /// Whether a browser gets a page at these URLs.
+    pub fn has_page(&self) -> bool {
+        self.shared.web_root.is_some()
     }
 
     /// SHA-256 of the certificate that new connections get, in lowercase hexadecimal digits.

@@ -294,6 +294,19 @@ impl Shared {
         self.remove_session(id, reason.to_owned());
     }
 
+    /// Tells of a name that these sessions both announce, unless one has just gone.
+    pub fn tell_contested(&self, name: String, ids: [u64; 2]) {
+        let infos = {
+            let sessions = self.sessions.lock();
+            let info = |id: u64| sessions.get(&id).map(|session| session.info.clone());
+            [info(ids[0]), info(ids[1])]
+        };
+        if let [Some(old), Some(new)] = infos {
+            tracing::warn!(name, peers = ?[old.peer, new.peer], "two publishers of one broadcast");
+            self.tell(Event::BroadcastContested(name, [old, new]));
+        }
+    }
+
     pub fn note_names(&self, names: usize) {
         self.counted_names.store(names, Ordering::Relaxed);
     }

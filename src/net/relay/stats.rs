@@ -30,6 +30,8 @@ pub enum Event {
     SessionRemoved(SessionInfo, String),
     BroadcastAdded(String),
     BroadcastRemoved(String),
+    /// Two peers that are both alive announce this name; subscribers get what was announced last.
+    BroadcastContested(String, [SessionInfo; 2]),
     /// New connections get another certificate.
     CertificateChanged,
     /// The certificate cannot be replaced, and why; the old one stays in use.

@@ -69,9 +69,11 @@ pub enum State {
     /// Dialling for the first time; the last failure, if there was one.
     Connecting { last: Option<Error> },
     /// A session is up. `generation` counts sessions from 1; it also grows when one replaces another without a gap.
+    /// `silence` says that nothing is heard on it any more, while a second one is dialled.
     Connected {
         info: Arc<SessionInfo>,
         generation: u64,
+        silence: Option<Error>,
     },
     /// Was connected; why it is not now.
     Reconnecting { last: Error },

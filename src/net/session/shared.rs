@@ -124,6 +124,23 @@ impl Shared {
         self.state.send_replace(State::Connected {
             info: live.info.clone(),
             generation,
+            silence: None,
+        });
+    }
+
+    /// Nothing is heard on the session that is up, or something is again.
+    pub fn silent(&self, error: Option<Error>) {
+        if let Some(error) = &error {
+            tracing::info!(cause = %error.cause, "{error}");
+            self.counters.lock().past.last_error = Some(error.clone());
+        }
+        self.state.send_if_modified(|state| match state {
+            State::Connected { silence, .. } => {
+                let changed = *silence != error;
+                *silence = error;
+                changed
+            }
+            _ => false,
         });
     }
 

@@ -41,6 +41,9 @@ const SUCCESSOR_WAIT: Duration = Duration::from_secs(1);
 /// The same while it is silent.
 const SILENT_WAIT: Duration = Duration::from_millis(200);
 
+/// A silence is told when it is not over this long after the second session was begun: many are over at once.
+const TELL_SILENCE: Duration = Duration::from_millis(700);
+
 /// What handles ask of the task. The channel closing means: close now.
 pub enum Command {
     /// Deliver, close, and tell.
@@ -179,6 +182,7 @@ impl Task {
         let mut leaving = false;
         // The successor is there because of silence alone.
         let mut doubted = false;
+        let mut tell_at: Option<Instant> = None;
         let mut watchdog = Watchdog::new(&live, self.shared.role);
         loop {
             let going_away = live.moq.draining();
@@ -213,6 +217,7 @@ impl Task {
                             std::mem::replace(&mut live, next).retire(silent);
                             leaving = false;
                             doubted = false;
+                            tell_at = None;
                         }
                         Err(error) => {
                             self.shared.note(&error);
@@ -228,16 +233,23 @@ impl Task {
                     Heard::Nothing if successor.is_none() => {
                         tracing::info!(url = live.info.url, "silent; dialling a second session beside it");
                         doubted = true;
+                        tell_at = Some(Instant::now() + TELL_SILENCE);
                         successor = Some(self.successor(Duration::ZERO, None));
                     }
                     // Changing over would cost subscribers more than the silence did.
                     Heard::Again if doubted => {
                         tracing::info!(url = live.info.url, "heard again");
                         doubted = false;
+                        tell_at = None;
                         successor = None;
+                        self.shared.silent(None);
                     }
                     _ => {}
                 },
+                () = wait_until(tell_at) => {
+                    tell_at = None;
+                    self.shared.silent(Some(silence(&live.info.url, watchdog.silent_for())));
+                }
                 command = self.commands.recv() => match command {
                     Some(Command::Close { limit, done }) => {
                         self.shared.closed();
@@ -267,6 +279,23 @@ impl Task {
             round(&shared, redirect.as_ref(), Eagerness::Restless, None).await
         })
     }
+}
+
+async fn wait_until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn silence(url: &str, duration: Duration) -> Error {
+    Error::new(
+        Cause::Timeout,
+        format!(
+            "nothing was heard from {url} for {:.1} s; dialling again beside the connection, which is given up after idle-timeout",
+            duration.as_secs_f64()
+        ),
+    )
 }
 
 async fn poll(successor: &mut Option<Successor>) -> Result<Live> {

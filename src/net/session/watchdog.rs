@@ -138,6 +138,13 @@ impl Watchdog {
     pub fn is_silent(&self) -> bool {
         self.silence.silent
     }
+
+    /// Since something was sent that is not answered.
+    pub fn silent_for(&self) -> Duration {
+        self.silence
+            .unanswered
+            .map_or(Duration::ZERO, |since| since.elapsed())
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Broadcasts, tracks and groups as async readers.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use moq_net::{broadcast, group, track};
@@ -39,6 +39,28 @@ impl Discovery {
     /// Whether both watch for the same broadcast.
     pub fn is_for_the_same(&self, other: &Self) -> bool {
         moq_net::Path::new(&self.path) == moq_net::Path::new(&other.path)
+    }
+
+    /// What is announced now, hidden names aside: not only what this one watches for.
+    pub async fn announced(&self) -> Vec<String> {
+        let mut updates = self.consumer.announced();
+        let mut names = BTreeSet::new();
+        loop {
+            let update = tokio::select! {
+                biased;
+                update = updates.next() => update,
+                () = std::future::ready(()) => None,
+            };
+            match update {
+                None => return names.into_iter().collect(),
+                Some(update) if update.kind == moq_net::announce::Kind::Retracted => {
+                    names.remove(update.prefix.as_str());
+                }
+                Some(update) => {
+                    names.insert(update.prefix.as_str().to_owned());
+                }
+            }
+        }
     }
 
     /// Waits until the broadcast is announced, for as long as that takes.

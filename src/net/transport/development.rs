@@ -18,8 +18,11 @@ pub async fn fetch_digest(remote: SocketAddr, address: Address) -> Result<[u8; 3
     let at = &address.display;
     let stream = TcpStream::connect(remote).await.map_err(|err| {
         Error::new(
-            Cause::UdpBlocked,
-            format!("cannot fetch /certificate.sha256 of {at} on TCP port {}: {err}; is the relay running?", address.port),
+            Cause::TcpRefused,
+            format!(
+                "cannot fetch /certificate.sha256 of {at} on TCP port {}: {err}; is the relay running, and is http:// meant?",
+                address.port
+            ),
         )
     })?;
     let failed = |what: String| {

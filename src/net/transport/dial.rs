@@ -22,7 +22,7 @@ use super::{
 };
 use crate::net::{
     config::{ConnectConfig, Secret, Tls, TransportKind},
-    error::{Cause, Error, Result},
+    error::{Cause, Error, Result, limit_text},
 };
 
 /// A transport session that MoQ can be set up on.
@@ -58,7 +58,10 @@ pub async fn dial(config: &ConnectConfig, dial: Dial<'_>) -> Result<Dialed> {
     let late = |what: &str| {
         Error::new(
             Cause::Timeout,
-            format!("{at} did not {what} within connect-timeout"),
+            format!(
+                "{at} did not {what} within connect-timeout, {}",
+                limit_text(config.connect_timeout)
+            ),
         )
     };
 

@@ -90,9 +90,7 @@ fn established(err: &ConnectionError, peer: &Address) -> Error {
 
 /// Nothing came back on UDP.
 pub fn no_answer(at: &str, within: Option<std::time::Duration>) -> Error {
-    let within = within.map_or(String::new(), |limit| {
-        format!(" within {:.1} s", limit.as_secs_f64())
-    });
+    let within = within.map_or(String::new(), |limit| format!(" within {limit:.1?}"));
     Error::new(
         Cause::UdpBlocked,
         format!(

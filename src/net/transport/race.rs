@@ -142,7 +142,7 @@ const FAR: Duration = Duration::from_secs(86_400);
 /// Silence on one family says less than a refusal on the other.
 fn more_telling(old: Option<Error>, new: Error) -> Error {
     match old {
-        Some(old) if old.cause != Cause::UdpBlocked => old,
+        Some(old) if !matches!(old.cause, Cause::UdpBlocked | Cause::TcpRefused) => old,
         _ => new,
     }
 }

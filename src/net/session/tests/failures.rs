@@ -139,7 +139,7 @@ async fn a_development_digest_that_is_wrong_too_long_or_missing_is_a_tls_failure
     let server = Server::start(Refuse::Nobody);
     let connection = open(config(&server.url("http"), Tls::default()), Role::Publisher);
     let error = first_failure(&connection).await;
-    assert_eq!(error.cause, Cause::UdpBlocked, "{error}");
+    assert_eq!(error.cause, Cause::TcpRefused, "{error}");
     assert!(error.message.contains("TCP"), "{error}");
 }
 

@@ -1,5 +1,6 @@
 //! The player's task: one announcement of the broadcast after the other.
 
+mod absent;
 mod tracks;
 
 use std::{
@@ -15,12 +16,12 @@ use tokio::{
     time::sleep_until,
 };
 
-use self::tracks::Wanted;
+use self::{absent::Absence, tracks::Wanted};
 use super::{Command, PlayerConfig, PlayerEvent, PlayerStats, RunningClock};
 use crate::{
     media::catalog::Catalog,
     net::{
-        error::{Cause, Error},
+        error::{Cause, Error, limit_text},
         session::{Connection, State},
         subscribe::{
             catalog::Catalogs,
@@ -123,6 +124,7 @@ impl Run {
         let discovery = self.discovery.clone();
         let mut absent_since = Instant::now();
         let mut silent_end = None;
+        let mut retraction_told = false;
         // A relay that announces what it cannot serve is not asked without end.
         let mut retry = Backoff::new(
             Duration::from_millis(20),
@@ -132,7 +134,8 @@ impl Run {
         loop {
             self.tell(PlayerEvent::Searching);
             let deadline = self.absence_deadline(absent_since);
-            let broadcast = match self.find(&discovery, deadline, silent_end).await {
+            let absence = Absence::new(retraction_told);
+            let broadcast = match self.find(&discovery, deadline, silent_end, absence).await {
                 Found::Broadcast(broadcast) => broadcast,
                 Found::Error(err) => return self.tell(PlayerEvent::Failed(err)),
                 Found::Ended => return self.end(),
@@ -144,7 +147,10 @@ impl Run {
             match self.play(broadcast).await {
                 Outcome::Ended => return self.end(),
                 Outcome::Stopped => return,
-                Outcome::Lost(err) => self.tell(PlayerEvent::Lost(err)),
+                Outcome::Lost(err) => {
+                    retraction_told = err.cause == Cause::NoBroadcast;
+                    self.tell(PlayerEvent::Lost(err));
+                }
             }
             self.stop_readers();
             if self.heard_any {
@@ -168,9 +174,9 @@ impl Run {
         Error::new(
             Cause::NoBroadcast,
             format!(
-                "the broadcast '{}' was not announced within {:.1} s; check its name and that its publisher runs, or raise broadcast-timeout",
+                "the broadcast '{}' was not announced within {}; check its name and that its publisher runs, or raise broadcast-timeout",
                 self.config.broadcast,
-                self.config.broadcast_timeout.as_secs_f64()
+                limit_text(self.config.broadcast_timeout)
             ),
         )
     }
@@ -179,7 +185,9 @@ impl Run {
     /// A session that is lost retracts, too, before the connection says so.
     fn note_retraction(&mut self) {
         self.retracted_on = match &*self.connection.state().borrow() {
-            State::Connected { info, generation } => {
+            State::Connected {
+                info, generation, ..
+            } => {
                 let cannot_say = matches!(info.version.as_str(), "moq-lite-03" | "moq-lite-04");
                 cannot_say.then_some(*generation)
             }
@@ -214,21 +222,29 @@ impl Run {
         discovery: &Discovery,
         deadline: Option<Instant>,
         mut silent_end: Option<SilentEnd>,
+        mut absence: Absence,
     ) -> Found {
         let found = discovery.next();
         tokio::pin!(found);
         let mut state = self.connection.state();
         loop {
-            silent_end = silent_end.filter(|end| end.is_possible(&state.borrow_and_update()));
+            let now = state.borrow_and_update().clone();
+            silent_end = silent_end.filter(|end| end.is_possible(&now));
+            absence.look(&now, Instant::now());
             tokio::select! {
                 biased;
                 found = &mut found => return match found {
                     Ok(broadcast) => Found::Broadcast(broadcast),
                     Err(err) => Found::Error(err),
                 },
-                Ok(()) = state.changed(), if silent_end.is_some() => {}
+                Ok(()) = state.changed(), if silent_end.is_some() || absence.is_untold() => {}
                 () = at(silent_end.map(|end| end.at)) => return Found::Ended,
                 () = at(deadline) => return Found::TimedOut,
+                () = at(absence.due()) => {
+                    let announced = discovery.announced().await;
+                    let told = absence.tell(&self.config.broadcast, &announced);
+                    self.tell(PlayerEvent::Warning(told));
+                }
                 command = self.commands.recv() => match command {
                     Some(command) => self.command(command, None),
                     None => return Found::Stopped,
