@@ -20,7 +20,9 @@ use serde_json::Value;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const LENGTH: Duration = Duration::from_secs(4);
+const LENGTH: Duration = Duration::from_secs(3);
+/// Each case is run this often and its best round is shown: whatever else the machine does only takes away.
+const ROUNDS: usize = 3;
 const BUFFER: usize = 4 << 20;
 /// The clock of `/proc/PID/stat` on Linux: `sysconf(_SC_CLK_TCK)` is 100 on every architecture.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -93,7 +95,12 @@ fn main() -> Result<()> {
     let report = arguments.windows(2).find(|pair| pair[0] == "--report");
     let mut page = head();
     for case in &CASES {
-        let row = row(case, &run(case)?)?;
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            rounds.push(run(case)?);
+        }
+        let best = rounds.iter().max_by_key(|outcome| outcome.received);
+        let row = row(case, best.ok_or("no round")?)?;
         println!("{row}");
         writeln!(page, "{row}")?;
     }
@@ -114,7 +121,7 @@ fn head() -> String {
         "# What moq-netsim carries\n\n\
          Written by `cargo bench --bench netsim -- --report docs/benchmarks/netsim.md`; see [README.md](README.md).\n\n\
          - Date: {}\n- Commit: {}\n- Machine: {} cores, {model}, Linux {}\n\
-         - Flow: {} bytes of UDP payload, one way, one client, {} s for each row\n\
+         - Flow: {} bytes of UDP payload, one way, one client; the best of {ROUNDS} rounds of {} s each\n\
          - Load of the machine before (1, 5 and 15 min): {}\n\n\
          | Path | datagrams a call of the sender | offered Gbit/s | delivered Gbit/s | packets/s | lost before the emulator read them % | CPU cores | CPU µs a packet |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|\n",
