@@ -9,7 +9,7 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-/// Notifies `whom` at this time, and less than a tenth of a millisecond late on a system that is not busy. `false` if
+/// Notifies `whom` at this time or a fraction of a millisecond later, as busy as the system is. `false` if
 /// there is no thread to do so.
 pub(super) fn ring(at: Instant, whom: Arc<Notify>) -> bool {
     static CLOCK: OnceLock<Option<Arc<Clock>>> = OnceLock::new();

@@ -121,8 +121,8 @@ pub enum StartError {
 
 /// A running path emulator; dropping it stops it.
 ///
-/// A packet never leaves early. On a system that is not busy it leaves less than 0.1 ms late, and up to 0.3 ms late
-/// where packets follow each other faster than that.
+/// A packet never leaves early. It leaves 0.1 to 0.3 ms late as a rule, later on a busy system; packets that follow each
+/// other within 0.2 ms may leave together.
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
