@@ -2,197 +2,262 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::net::UdpSocket;
-use tokio::time::Instant;
+use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::lane::{BATCH, Lane, Outlet, Packet};
-
-/// Room for the largest datagram.
-const MAX_DATAGRAM: usize = 65_536;
-/// Asked of the system for each socket; it may give less.
-const SOCKET_BUFFER: usize = 4 << 20;
+use super::lane::{ClientPacket, Lane};
+use super::packet::Packet;
+use super::socket::{Buffers, Origin, Refused, Route, Socket};
 
 #[derive(Debug)]
 pub(super) struct Client {
     /// Where it sends from.
-    pub(super) addr: SocketAddr,
-    /// Connected to the target.
-    pub(super) upstream: UdpSocket,
-    last_active: Mutex<Instant>,
+    addr: SocketAddr,
+    /// Which of our addresses it knows, where there is a choice.
+    local: Option<IpAddr>,
+    target: SocketAddr,
+    /// Towards the target; another one after a rebinding.
+    upstream: Mutex<Arc<Socket>>,
+    /// Time of the proxy, ns.
+    last_active: AtomicU64,
 }
 
 impl Client {
-    fn touch(&self) {
-        *self.last_active.lock() = Instant::now();
+    fn touch(&self, now: Duration) {
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        self.last_active.store(now, Ordering::Relaxed);
+    }
+
+    fn last_active(&self) -> Duration {
+        Duration::from_nanos(self.last_active.load(Ordering::Relaxed))
     }
 
     /// Offers what the target sends to `down`, for ever.
-    async fn run_reader(self: Arc<Self>, down: Arc<Lane<Arc<Self>>>) {
-        let mut buffer = vec![0; MAX_DATAGRAM];
-        let mut batch = Vec::with_capacity(BATCH);
-        while self.upstream.readable().await.is_ok() {
-            // An error here is one of an earlier send, such as an unreachable target: there may be more to read.
-            for _ in 0..BATCH {
-                match self.upstream.try_recv(&mut buffer) {
-                    Ok(len) => batch.push(Packet {
-                        payload: buffer[..len].into(),
-                        to: self.clone(),
-                    }),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => {
-                        tracing::debug!(client = %self.addr, %error, "receiving from the target")
-                    }
+    async fn run_reader(self: Arc<Self>, socket: Arc<Socket>, down: Arc<Lane>) {
+        let mut buffers = Buffers::default();
+        let mut batch = Vec::new();
+        while socket.readable().await.is_ok() {
+            let received = socket.receive(&mut buffers, |origin, datagrams| {
+                // As a NAT does that filters by address and port (RFC 4787, section 5).
+                if same(origin.from, self.target) {
+                    push(&mut batch, datagrams, origin, &self);
                 }
+            });
+            match received {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    tracing::debug!(client = %self.addr, %error, "receiving from the target");
+                }
+                _ => {}
             }
             if !batch.is_empty() {
-                self.touch();
+                self.touch(down.now());
                 down.offer(&mut batch);
             }
         }
     }
 }
 
-/// Sends to the target, each client from its own socket.
-pub(super) struct ToTarget;
+fn push(
+    batch: &mut Vec<ClientPacket>,
+    datagrams: &mut dyn Iterator<Item = &[u8]>,
+    origin: &Origin,
+    to: &Arc<Client>,
+) {
+    batch.extend(datagrams.map(|payload| Packet {
+        payload: payload.into(),
+        ecn: origin.ecn,
+        to: to.clone(),
+    }));
+}
 
-impl Outlet<Arc<Client>> for ToTarget {
-    async fn send(&self, packet: &Packet<Arc<Client>>) -> io::Result<()> {
-        let upstream = &packet.to.upstream;
-        match upstream.send(&packet.payload).await {
-            // That a target is gone is told to the next call on the socket, which then sends nothing.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                upstream.send(&packet.payload).await?
-            }
-            result => result?,
+/// Flow labels and scopes do not make another peer.
+fn same(a: SocketAddr, b: SocketAddr) -> bool {
+    (a.ip(), a.port()) == (b.ip(), b.port())
+}
+
+/// Where packets go that have come through.
+#[derive(Debug)]
+pub(super) enum Outlet {
+    /// To the target, each client from its own socket.
+    Target,
+    /// To the clients, from the address that they know.
+    Clients(Arc<Socket>),
+}
+
+impl Outlet {
+    /// Sends packets of one client in their order.
+    pub(super) async fn send(&self, packets: &[ClientPacket], scratch: &mut Vec<u8>) -> Refused {
+        let Some(client) = packets.first().map(|packet| &packet.to) else {
+            return Refused::default();
         };
-        Ok(())
+        let (socket, route) = match self {
+            Self::Target => {
+                let (to, from) = (client.target, None);
+                (client.upstream.lock().clone(), Route { to, from })
+            }
+            Self::Clients(socket) => {
+                let (to, from) = (client.addr, client.local);
+                (socket.clone(), Route { to, from })
+            }
+        };
+        socket.send(route, packets, scratch).await
     }
 }
 
-/// Sends to the clients, from the address that they know.
-pub(super) struct ToClients(pub(super) Arc<UdpSocket>);
-
-impl Outlet<Arc<Client>> for ToClients {
-    async fn send(&self, packet: &Packet<Arc<Client>>) -> io::Result<()> {
-        self.0
-            .send_to(&packet.payload, packet.to.addr)
-            .await
-            .map(drop)
-    }
-}
-
-/// All clients; owned by the task that reads what they send. Dropping it ends their readers.
+/// All clients. Dropping it ends their readers.
+#[derive(Debug)]
 pub(super) struct Clients {
+    runtime: Handle,
+    target: SocketAddr,
+    limit: usize,
+    idle: Duration,
+    /// Whether clients may know different addresses of ours.
+    many_addresses: bool,
+    down: Arc<Lane>,
+    table: Mutex<HashMap<SocketAddr, Entry>>,
+    refused: AtomicU64,
+    rebinds: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    client: Arc<Client>,
+    reader: AbortOnDropHandle<()>,
+}
+
+/// What a proxy keeps to for its clients.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
     pub(super) target: SocketAddr,
     pub(super) limit: usize,
     pub(super) idle: Duration,
-    pub(super) down: Arc<Lane<Arc<Client>>>,
-    table: HashMap<SocketAddr, (Arc<Client>, AbortOnDropHandle<()>)>,
+    pub(super) many_addresses: bool,
 }
 
 impl Clients {
-    pub(super) fn new(
-        target: SocketAddr,
-        limit: usize,
-        idle: Duration,
-        down: Arc<Lane<Arc<Client>>>,
-    ) -> Self {
+    pub(super) fn new(runtime: Handle, rules: Rules, down: Arc<Lane>) -> Self {
         Self {
-            target,
-            limit,
-            idle,
+            runtime,
+            target: rules.target,
+            limit: rules.limit,
+            idle: rules.idle,
+            many_addresses: rules.many_addresses,
             down,
-            table: HashMap::new(),
+            table: Mutex::default(),
+            refused: AtomicU64::new(0),
+            rebinds: AtomicU64::new(0),
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.table.len()
+        self.table.lock().len()
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn rebinds(&self) -> u64 {
+        self.rebinds.load(Ordering::Relaxed)
+    }
+
+    /// The source addresses that are being served.
+    pub(super) fn addrs(&self) -> Vec<SocketAddr> {
+        self.table.lock().keys().copied().collect()
     }
 
     /// Forgets the clients that were idle for too long.
-    pub(super) fn expire(&mut self) {
-        let idle = self.idle;
-        self.table
-            .retain(|_, (client, _)| client.last_active.lock().elapsed() < idle);
+    pub(super) fn expire(&self) {
+        let now = self.down.now();
+        let is_active = |entry: &Entry| now.saturating_sub(entry.client.last_active()) < self.idle;
+        self.table.lock().retain(|_, entry| is_active(entry));
     }
 
-    /// The client of this source address, a new one if there is room. Must run within a tokio runtime.
-    fn get(&mut self, addr: SocketAddr) -> io::Result<Arc<Client>> {
-        if let Some((client, _)) = self.table.get(&addr) {
-            return Ok(client.clone());
+    /// Gives the clients for which `which` holds a new port towards the target; returns how many there are. What the
+    /// target sends to the old port is lost.
+    pub(super) fn rebind(&self, which: impl Fn(SocketAddr) -> bool) -> io::Result<usize> {
+        let _entered = self.runtime.enter();
+        let mut count = 0;
+        let mut table = self.table.lock();
+        for (_, entry) in table.iter_mut().filter(|(addr, _)| which(**addr)) {
+            let socket = upstream_socket(self.target)?;
+            entry.reader = self.spawn_reader(&entry.client, &socket);
+            *entry.client.upstream.lock() = socket;
+            count += 1;
         }
-        if self.table.len() >= self.limit {
-            self.expire();
+        self.rebinds.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    /// Reads what is there, at most a batch.
+    pub(super) fn read(
+        &self,
+        socket: &Socket,
+        buffers: &mut Buffers,
+        batch: &mut Vec<ClientPacket>,
+    ) {
+        let received = socket.receive(buffers, |origin, datagrams| match self.get(origin) {
+            Ok(client) => {
+                client.touch(self.down.now());
+                push(batch, datagrams, origin, &client);
+            }
+            Err(error) => {
+                self.refused
+                    .fetch_add(datagrams.count() as u64, Ordering::Relaxed);
+                tracing::debug!(client = %origin.from, %error, "a client is refused");
+            }
+        });
+        match received {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                tracing::debug!(%error, "receiving from a client");
+            }
+            _ => {}
         }
-        if self.table.len() >= self.limit {
+    }
+
+    /// The client of this source address, a new one if there is room.
+    fn get(&self, origin: &Origin) -> io::Result<Arc<Client>> {
+        let mut table = self.table.lock();
+        if let Some(entry) = table.get(&origin.from) {
+            return Ok(entry.client.clone());
+        }
+        if table.len() >= self.limit {
             return Err(io::Error::new(
                 io::ErrorKind::QuotaExceeded,
                 "too many clients",
             ));
         }
+        let socket = upstream_socket(self.target)?;
         let client = Arc::new(Client {
-            addr,
-            upstream: upstream_socket(self.target)?,
-            last_active: Mutex::new(Instant::now()),
+            addr: origin.from,
+            local: origin.to.filter(|_| self.many_addresses),
+            target: self.target,
+            upstream: Mutex::new(socket.clone()),
+            last_active: AtomicU64::new(0),
         });
-        let reader = tokio::spawn(client.clone().run_reader(self.down.clone()));
-        self.table
-            .insert(addr, (client.clone(), AbortOnDropHandle::new(reader)));
+        let reader = self.spawn_reader(&client, &socket);
+        let entry = Entry {
+            client: client.clone(),
+            reader,
+        };
+        table.insert(origin.from, entry);
         Ok(client)
     }
 
-    /// Reads what is there, at most a batch. Returns how many datagrams were refused.
-    pub(super) fn read(
-        &mut self,
-        socket: &UdpSocket,
-        buffer: &mut Buffer,
-        batch: &mut Vec<Packet<Arc<Client>>>,
-    ) -> u64 {
-        let mut refused = 0;
-        for _ in 0..BATCH {
-            let (len, addr) = match socket.try_recv_from(&mut buffer.0) {
-                Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => {
-                    tracing::debug!(%error, "receiving from a client");
-                    continue;
-                }
-            };
-            match self.get(addr) {
-                Ok(client) => {
-                    client.touch();
-                    batch.push(Packet {
-                        payload: buffer.0[..len].into(),
-                        to: client,
-                    });
-                }
-                Err(error) => {
-                    refused += 1;
-                    tracing::debug!(client = %addr, %error, "a client is refused");
-                }
-            }
-        }
-        refused
+    fn spawn_reader(&self, client: &Arc<Client>, socket: &Arc<Socket>) -> AbortOnDropHandle<()> {
+        let run = client.clone().run_reader(socket.clone(), self.down.clone());
+        AbortOnDropHandle::new(self.runtime.spawn(run))
     }
 }
 
-/// Where a datagram is received to.
-pub(super) struct Buffer(Vec<u8>);
-
-impl Default for Buffer {
-    fn default() -> Self {
-        Self(vec![0; MAX_DATAGRAM])
-    }
-}
-
-fn upstream_socket(target: SocketAddr) -> io::Result<UdpSocket> {
+/// Must run within a tokio runtime.
+fn upstream_socket(target: SocketAddr) -> io::Result<Arc<Socket>> {
     // A target on this host is asked from loopback, so that nothing outside can reach the socket.
     let ip: IpAddr = match (target.ip(), target.ip().is_loopback()) {
         (IpAddr::V4(_), true) => Ipv4Addr::LOCALHOST.into(),
@@ -200,17 +265,5 @@ fn upstream_socket(target: SocketAddr) -> io::Result<UdpSocket> {
         (IpAddr::V6(_), true) => Ipv6Addr::LOCALHOST.into(),
         (IpAddr::V6(_), false) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = std::net::UdpSocket::bind((ip, 0))?;
-    socket.connect(target)?;
-    into_tokio(socket)
-}
-
-/// Must run within a tokio runtime.
-pub(super) fn into_tokio(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
-    socket.set_nonblocking(true)?;
-    let options = socket2::SockRef::from(&socket);
-    // Smaller buffers than asked for cost loss at high rates only.
-    let _ = options.set_recv_buffer_size(SOCKET_BUFFER);
-    let _ = options.set_send_buffer_size(SOCKET_BUFFER);
-    UdpSocket::from_std(socket)
+    Socket::new(UdpSocket::bind((ip, 0))?).map(Arc::new)
 }

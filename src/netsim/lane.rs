@@ -1,157 +1,183 @@
-//! One direction of a proxy: the path that decides and the delay line that keeps what it let through.
+//! One direction of a proxy: a path in real time.
 //!
 //! Readers offer packets, one sender task takes what is due. The lock is held for decisions only, never for I/O.
 
-use std::io;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
 
-use super::line::{DelayLine, LineLimits};
-use super::path::{Path, PathSettings, Verdict};
+use super::alarm;
+use super::change::PathChange;
+use super::client::{Client, Outlet};
+use super::packet::Packet;
+use super::path::Path;
+use super::settings::PathSettings;
 use super::stats::{DirectionStats, Traffic};
+use super::stream::StreamFate;
 
-/// Packets handled in one go, so that no socket starves the others.
-pub(super) const BATCH: usize = 64;
+/// A datagram of a client, in either direction.
+pub(super) type ClientPacket = Packet<Arc<Client>>;
 
-/// A datagram and whom it is for.
-#[derive(Debug)]
-pub(super) struct Packet<T> {
-    pub(super) payload: Box<[u8]>,
-    pub(super) to: T,
-}
-
-/// Where packets go that have come through.
-pub(super) trait Outlet<T> {
-    fn send(&self, packet: &Packet<T>) -> impl Future<Output = io::Result<()>> + Send;
-}
+/// Packets sent in one go, so that what comes behind them is not late for long.
+const BATCH: usize = 256;
+/// A sender that has just sent lets packets gather for this long: at high rates they go out in bulk.
+const GATHER: Duration = Duration::from_micros(200);
+/// What waits for longer is looked at again after this.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
-pub(super) struct Lane<T> {
+pub(super) struct Lane {
     epoch: Instant,
-    state: Mutex<State<T>>,
-    /// Told when the head of the line changed to something earlier.
-    earlier: Notify,
+    path: Mutex<Path<Arc<Client>>>,
+    /// Told when something is due earlier than before.
+    earlier: Arc<Notify>,
 }
 
-#[derive(Debug)]
-struct State<T> {
-    path: Path,
-    line: DelayLine<Packet<T>>,
-    /// All but `queued`, which the line knows.
-    stats: DirectionStats,
-}
-
-impl<T> Lane<T> {
-    pub(super) fn new(path: Path, epoch: Instant, limits: LineLimits) -> Self {
+impl Lane {
+    pub(super) fn new(path: Path<Arc<Client>>, epoch: Instant) -> Self {
         Self {
             epoch,
-            state: Mutex::new(State {
-                path,
-                line: DelayLine::new(limits),
-                stats: DirectionStats::default(),
-            }),
-            earlier: Notify::new(),
+            path: Mutex::new(path),
+            earlier: Arc::new(Notify::new()),
         }
+    }
+
+    /// Time of the path.
+    pub(super) fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    /// A time of the path in real time.
+    pub(super) fn at(&self, time: Duration) -> Instant {
+        let now = Instant::now();
+        now + time.saturating_sub(now - self.epoch).min(LONGEST_WAIT)
     }
 
     /// Sends packets into the path, in their order; `packets` is empty afterwards.
-    pub(super) fn offer(&self, packets: &mut Vec<Packet<T>>) {
-        let mut state = self.state.lock();
-        let State { path, line, stats } = &mut *state;
-        let before = line.next_at();
-        // Read under the lock: the path's time must not fall.
-        let now = self.epoch.elapsed();
-        for packet in packets.drain(..) {
-            let len = packet.payload.len();
-            stats.offered.add(len);
-            match path.send(now, len) {
-                Verdict::Lost(reason) => stats.lost.add(reason),
-                Verdict::Deliver { at } => {
-                    if line.push(at, len, packet).is_err() {
-                        stats.lost.overflow += 1;
-                    }
-                }
+    pub(super) fn offer(&self, packets: &mut Vec<ClientPacket>) {
+        self.with(|path, now| {
+            for packet in packets.drain(..) {
+                // What is lost is counted by the path.
+                let _ = path.send(now, packet);
             }
-        }
-        let after = line.next_at();
-        drop(state);
-        if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
-            self.earlier.notify_one();
-        }
+        });
     }
 
     pub(super) fn set(&self, settings: PathSettings) {
-        self.state.lock().path.set(settings);
+        self.with(|path, now| path.set(now, settings));
+    }
+
+    pub(super) fn update(&self, change: &PathChange) {
+        self.with(|path, now| {
+            let mut settings = path.settings(now).clone();
+            change.apply(&mut settings);
+            path.set(now, settings);
+        });
     }
 
     pub(super) fn cut(&self, length: Duration) {
-        let mut state = self.state.lock();
-        state.path.cut(self.epoch.elapsed(), length);
+        self.with(|path, now| path.cut(now, length));
+    }
+
+    pub(super) fn settings(&self) -> PathSettings {
+        self.with(|path, now| path.settings(now).clone())
     }
 
     pub(super) fn stats(&self) -> DirectionStats {
-        let state = self.state.lock();
-        DirectionStats {
-            queued: Traffic {
-                packets: state.line.len() as u64,
-                bytes: state.line.bytes() as u64,
-            },
-            ..state.stats
+        self.with(|path, now| path.stats(now))
+    }
+
+    pub(super) fn send_stream(&self, len: usize) -> StreamFate {
+        self.with(|path, now| path.send_stream(now, len))
+    }
+
+    /// Gives the path and its time, and wakes the sender where something is due earlier afterwards.
+    fn with<T>(&self, act: impl FnOnce(&mut Path<Arc<Client>>, Duration) -> T) -> T {
+        let mut path = self.path.lock();
+        let before = path.next_at();
+        // Read under the lock: the path's time must not fall.
+        let result = act(&mut path, self.epoch.elapsed());
+        let after = path.next_at();
+        drop(path);
+        if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
+            self.earlier.notify_one();
         }
+        result
     }
 
     /// Sends what is due, for ever. The one sender of the lane: two of them would change the order.
-    ///
-    /// Tokio's timer has a grain of 1 ms and never fires early, so a packet leaves on time or up to about 1 ms late.
-    pub(super) async fn run_sender(&self, outlet: impl Outlet<T>) {
+    pub(super) async fn run_sender(&self, outlet: Outlet) {
         let mut due = Vec::with_capacity(BATCH);
+        let mut scratch = Vec::new();
+        let mut gathered = self.epoch;
+        let mut armed = None;
         loop {
-            match self.take_due(&mut due) {
-                None => self.earlier.notified().await,
-                Some(at) if due.is_empty() => {
-                    tokio::select! {
-                        () = sleep_until(at) => (),
-                        () = self.earlier.notified() => (),
-                    }
-                }
-                Some(_) => {}
-            }
+            let next = self.take_due(&mut due);
             if due.is_empty() {
+                match next {
+                    None => self.earlier.notified().await,
+                    Some(at) => self.wait(at.max(gathered), &mut armed).await,
+                }
                 continue;
             }
-            let (mut forwarded, mut failed) = (Traffic::default(), 0);
-            for packet in due.drain(..) {
-                match outlet.send(&packet).await {
-                    Ok(()) => forwarded.add(packet.payload.len()),
-                    Err(error) => {
-                        failed += 1;
-                        tracing::debug!(%error, "a datagram could not be sent");
-                    }
-                }
-            }
-            let stats = &mut self.state.lock().stats;
-            stats.forwarded.packets += forwarded.packets;
-            stats.forwarded.bytes += forwarded.bytes;
-            stats.lost.socket += failed;
+            self.send(&outlet, &mut due, &mut scratch).await;
+            gathered = Instant::now() + GATHER;
         }
     }
 
-    /// Moves packets that are due to `due`, at most a batch. Returns the time of the first of them or of the next one
-    /// to come, `None` if the line is empty.
-    fn take_due(&self, due: &mut Vec<Packet<T>>) -> Option<Instant> {
-        let mut state = self.state.lock();
-        let next = state.line.next_at()?;
+    /// Waits until `at`, or until something is due earlier. `armed` is the last alarm that was set.
+    async fn wait(&self, at: Instant, armed: &mut Option<Instant>) {
+        let is_set = armed.is_some_and(|armed| armed > Instant::now() && armed <= at);
+        if !is_set && !alarm::ring(at, self.earlier.clone()) {
+            tokio::select! {
+                () = tokio::time::sleep_until(at.into()) => {}
+                () = self.earlier.notified() => {}
+            }
+            return;
+        }
+        if !is_set {
+            *armed = Some(at);
+        }
+        self.earlier.notified().await;
+    }
+
+    async fn send(&self, outlet: &Outlet, due: &mut Vec<ClientPacket>, scratch: &mut Vec<u8>) {
+        // Clients have no order among themselves, and what is next to each other goes out at once.
+        due.sort_by_key(|packet| Arc::as_ptr(&packet.to).addr());
+        let mut forwarded = Traffic::default();
+        for packet in due.iter() {
+            forwarded.add(packet.payload.len());
+        }
+        let mut refused = 0;
+        for packets in due.chunk_by(|a, b| Arc::ptr_eq(&a.to, &b.to)) {
+            let failed = outlet.send(packets, scratch).await;
+            refused += failed.packets;
+            forwarded.packets -= failed.packets;
+            forwarded.bytes -= failed.bytes;
+        }
+        due.clear();
+        let mut path = self.path.lock();
+        let stats = path.stats_mut();
+        stats.forwarded.packets += forwarded.packets;
+        stats.forwarded.bytes += forwarded.bytes;
+        stats.lost.socket += refused;
+    }
+
+    /// Moves packets that are due to `due`, at most a batch. If there are none, returns when to look again; `None` if
+    /// nothing is under way.
+    fn take_due(&self, due: &mut Vec<ClientPacket>) -> Option<Instant> {
+        let mut path = self.path.lock();
+        path.next_at()?;
         let now = self.epoch.elapsed();
         while due.len() < BATCH
-            && let Some(packet) = state.line.pop_due(now)
+            && let Some((_, packet)) = path.pop(now)
         {
             due.push(packet);
         }
-        // A delay without end is one of a day: the sender looks again then.
-        let next = next.min(now.saturating_add(Duration::from_secs(86_400)));
-        Some(self.epoch + next)
+        let next = path.next_at()?;
+        drop(path);
+        Some(self.at(next))
     }
 }

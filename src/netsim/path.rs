@@ -1,102 +1,17 @@
 //! One direction of a path. Pure: no clock, no socket; the same seed and the same calls give the same answers.
 
-use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::loss::{BurstState, Bursts, Probability};
+use super::codel::Toll;
+use super::line::{DelayLine, LineLimits};
+use super::loss::BurstState;
+use super::packet::Packet;
+use super::queue::{Bottleneck, Queued};
 use super::random::Sequence;
-
-/// What a path does to packets. The default is a perfect path.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct PathSettings {
-    /// One-way delay of every packet: the least that one takes.
-    pub delay: Duration,
-    /// Added to `delay`, uniform from zero to this.
-    pub jitter: Duration,
-    /// Whether jitter may change the order of packets.
-    pub order: Order,
-    /// Each packet is lost with this probability, independent of the others.
-    pub loss: Probability,
-    /// Losses in groups, in addition to `loss`.
-    pub bursts: Option<Bursts>,
-    /// Rate of the bottleneck; `None` has none.
-    pub rate: Option<Rate>,
-    /// What may wait at the bottleneck. Means nothing without a rate.
-    pub queue: QueueLimit,
-    /// When the path is cut.
-    pub outages: Vec<Outage>,
-}
-
-/// Whether packets leave in the order in which they came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Order {
-    /// A packet never overtakes one that was sent before.
-    #[default]
-    Kept,
-    /// Each packet leaves when its own delay is over.
-    Free,
-}
-
-/// A rate in bit/s. Counted are the bytes that [`Path::send`] is told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rate(NonZeroU64);
-
-impl Rate {
-    /// `None` if `bits_per_second` is zero.
-    pub fn new(bits_per_second: u64) -> Option<Self> {
-        NonZeroU64::new(bits_per_second).map(Self)
-    }
-
-    /// In Mbit/s (10⁶ bit/s); zero counts as the slowest rate there is.
-    pub fn mbit(mbit: u32) -> Self {
-        Self(NonZeroU64::new(u64::from(mbit) * 1_000_000).unwrap_or(NonZeroU64::MIN))
-    }
-
-    /// In bit/s.
-    pub fn bits_per_second(self) -> u64 {
-        self.0.get()
-    }
-}
-
-/// Size of the queue before the bottleneck. A packet that does not fit is dropped (drop-tail); an idle bottleneck
-/// takes any packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QueueLimit {
-    /// A packet that would wait longer than this is dropped.
-    Time(Duration),
-    /// The bytes that wait, with those of the packet under transmission that have not left yet.
-    Bytes(u64),
-}
-
-impl Default for QueueLimit {
-    fn default() -> Self {
-        Self::Time(Duration::from_millis(100))
-    }
-}
-
-/// A time in which everything sent is lost. What is under way when it begins still arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outage {
-    /// When it begins, from the start of the path.
-    pub at: Duration,
-    /// How long it lasts.
-    pub length: Duration,
-}
-
-impl Outage {
-    fn covers(&self, now: Duration) -> bool {
-        now >= self.at && now - self.at < self.length
-    }
-}
-
-/// What becomes of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It arrives at this time, from the start of the path.
-    Deliver { at: Duration },
-    /// It does not arrive.
-    Lost(LossReason),
-}
+use super::schedule::{PathStep, Timeline};
+use super::settings::{JitterDraw, Order, PathSettings};
+use super::stats::{DirectionStats, Traffic};
+use super::stream::{StreamFate, StreamLink};
 
 /// Why a packet is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,50 +24,110 @@ pub enum LossReason {
     Queue,
     /// The path was cut.
     Outage,
+    /// The emulator's own bound of memory was reached; not a property of the path that was asked for.
+    Overflow,
 }
 
-/// One direction of a path.
+/// One direction of a path and what is under way on it.
 ///
-/// A packet meets, in this order: outage, random loss, bursts, the queue of the bottleneck, delay and jitter. Only
-/// what passed the losses takes room in the queue.
+/// A packet meets, in this order: outage, random loss, bursts, corruption, duplication, the queue of the bottleneck and
+/// what drops there, delay and jitter. Only what passed the losses takes room in the queue. The order of calls is that
+/// of time: `now` counts from the start of the path and must not fall.
 #[derive(Debug, Clone)]
-pub struct Path {
+pub struct Path<T> {
     settings: PathSettings,
-    loss: Sequence,
-    bursts: Sequence,
-    jitter: Sequence,
+    limits: LineLimits,
+    timeline: Timeline<PathStep>,
+    chance: Chance,
     burst: BurstState,
-    bottleneck: Bottleneck,
+    bottleneck: Bottleneck<T>,
+    line: DelayLine<Packet<T>>,
+    streams: StreamLink,
     /// End of the cut made by [`Path::cut`].
     cut_until: Duration,
     /// Arrival of the packet that arrives last so far.
     last_arrival: Duration,
+    /// All but `queued`.
+    stats: DirectionStats,
 }
 
-impl Path {
+/// A sequence for each purpose, so that one setting leaves the decisions of the others as they are.
+#[derive(Debug, Clone)]
+struct Chance {
+    loss: Sequence,
+    bursts: Sequence,
+    jitter: Sequence,
+    corrupt: Sequence,
+    duplicate: Sequence,
+    jitter_shape: Sequence,
+}
+
+impl Chance {
+    fn new(seed: u64) -> Self {
+        let sequence = |purpose| Sequence::new(seed, purpose);
+        Self {
+            loss: sequence(0),
+            bursts: sequence(1),
+            jitter: sequence(2),
+            corrupt: sequence(3),
+            duplicate: sequence(4),
+            jitter_shape: sequence(5),
+        }
+    }
+}
+
+/// What chance decided on a packet.
+struct Fate {
+    lost: bool,
+    burst: bool,
+    /// The bit to flip, as a place from 0 to 1.
+    corrupt: Option<f64>,
+    duplicate: bool,
+    jitter: JitterDraw,
+}
+
+impl<T: Clone> Path<T> {
     /// A path whose time begins at zero. Which packets chance takes depends on `seed` and on their number alone, not
     /// on their time or size, nor on the other settings.
     pub fn new(settings: PathSettings, seed: u64) -> Self {
+        Self::scheduled(settings, Timeline::default(), seed)
+    }
+
+    /// A path that changes by itself.
+    pub(super) fn scheduled(
+        settings: PathSettings,
+        timeline: Timeline<PathStep>,
+        seed: u64,
+    ) -> Self {
         Self {
             settings,
-            loss: Sequence::new(seed, 0),
-            bursts: Sequence::new(seed, 1),
-            jitter: Sequence::new(seed, 2),
+            limits: LineLimits::default(),
+            timeline,
+            chance: Chance::new(seed),
             burst: BurstState::default(),
             bottleneck: Bottleneck::default(),
+            line: DelayLine::default(),
+            streams: StreamLink::new(seed),
             cut_until: Duration::ZERO,
             last_arrival: Duration::ZERO,
+            stats: DirectionStats::default(),
         }
     }
 
-    /// The present settings.
-    pub fn settings(&self) -> &PathSettings {
+    /// The settings at `now`.
+    pub fn settings(&mut self, now: Duration) -> &PathSettings {
+        self.advance(now);
         &self.settings
     }
 
-    /// Changes the settings for the packets to come. Packets that were sent keep their verdicts, what waits in the
-    /// queue included; a burst goes on unless [`PathSettings::bursts`] changes.
-    pub fn set(&mut self, settings: PathSettings) {
+    /// Changes the settings. What waits at the bottleneck leaves at the new rate and takes the new delay; what left it
+    /// arrives as decided then. A burst goes on unless [`PathSettings::bursts`] changes.
+    pub fn set(&mut self, now: Duration, settings: PathSettings) {
+        self.advance(now);
+        self.replace(settings);
+    }
+
+    fn replace(&mut self, settings: PathSettings) {
         if self.settings.bursts != settings.bursts {
             self.burst = BurstState::default();
         }
@@ -162,42 +137,113 @@ impl Path {
     /// Cuts the path from now on for `length`, in addition to the outages of the settings. The last call counts:
     /// a length of zero mends the path.
     pub fn cut(&mut self, now: Duration, length: Duration) {
+        self.advance(now);
         self.cut_until = now.saturating_add(length);
     }
 
-    /// Decides on a packet of `len` bytes sent at `now`, from the start of the path. `now` must not fall.
-    pub fn send(&mut self, now: Duration, len: usize) -> Verdict {
-        // Every packet takes its random numbers first, also one that an outage takes: see `new`.
-        let lost = self.settings.loss.hit(&mut self.loss);
-        let burst = self
-            .burst
-            .next(self.settings.bursts.as_ref(), &mut self.bursts);
-        let jitter = scaled(self.settings.jitter, self.jitter.next_unit());
+    /// Sends a packet at `now`. The error is a loss at once; CoDel may still drop what waits.
+    pub fn send(&mut self, now: Duration, mut packet: Packet<T>) -> Result<(), LossReason> {
+        self.advance(now);
+        self.stats.offered.add(packet.payload.len());
+        let fate = self.draw();
+        if let Some(reason) = self.loss(now, &fate) {
+            self.stats.lost.add(reason);
+            return Err(reason);
+        }
+        if let Some(place) = fate.corrupt
+            && flip_bit(&mut packet.payload, place)
+        {
+            self.stats.corrupted += 1;
+        }
+        // What a full queue does to the copy is counted, too, but it is no answer to the caller.
+        let copy = fate.duplicate.then(|| packet.clone());
+        let result = self.enter(now, packet, fate.jitter);
+        if let Some(copy) = copy {
+            self.stats.duplicated += 1;
+            let _ = self.enter(now, copy, fate.jitter);
+        }
+        self.advance(now);
+        result
+    }
 
-        if self.is_cut(now) {
-            return Verdict::Lost(LossReason::Outage);
+    /// The next packet that arrived by `now`, and when it did.
+    pub fn pop(&mut self, now: Duration) -> Option<(Duration, Packet<T>)> {
+        if let due @ Some(_) = self.line.pop_due(now) {
+            return due;
         }
-        if lost {
-            return Verdict::Lost(LossReason::Random);
-        }
-        if burst {
-            return Verdict::Lost(LossReason::Burst);
-        }
-        let departure = match self.settings.rate {
-            None => now,
-            Some(rate) => match self.bottleneck.enter(now, len, rate, self.settings.queue) {
-                None => return Verdict::Lost(LossReason::Queue),
-                Some(departure) => departure,
+        self.advance(now);
+        self.line.pop_due(now)
+    }
+
+    /// When to call [`Path::pop`] next: no packet arrives before. `None` if none is under way.
+    pub fn next_at(&self) -> Option<Duration> {
+        let waiting = self.bottleneck.next_at().map(|at| {
+            let arrival = at.saturating_add(self.settings.delay);
+            self.timeline
+                .next_at()
+                .map_or(arrival, |step| arrival.min(step))
+        });
+        [self.line.next_at(), waiting].into_iter().flatten().min()
+    }
+
+    /// What was counted until `now`.
+    pub fn stats(&mut self, now: Duration) -> DirectionStats {
+        self.advance(now);
+        DirectionStats {
+            queued: Traffic {
+                packets: (self.bottleneck.len() + self.line.len()) as u64,
+                bytes: self.bottleneck.bytes() + self.line.bytes() as u64,
             },
-        };
-        let mut at = departure
-            .saturating_add(self.settings.delay)
-            .saturating_add(jitter);
-        if self.settings.order == Order::Kept {
-            at = at.max(self.last_arrival);
+            ..self.stats
         }
-        self.last_arrival = self.last_arrival.max(at);
-        Verdict::Deliver { at }
+    }
+
+    /// Sends a piece of a TCP stream.
+    pub(super) fn send_stream(&mut self, now: Duration, len: usize) -> StreamFate {
+        self.advance(now);
+        let cut = self.is_cut(now);
+        self.streams.send(now, len, &self.settings, cut)
+    }
+
+    pub(super) fn stats_mut(&mut self) -> &mut DirectionStats {
+        &mut self.stats
+    }
+
+    /// Every packet takes its random numbers, also one that an outage takes: see `new`.
+    fn draw(&mut self) -> Fate {
+        let Self {
+            settings,
+            chance,
+            burst,
+            ..
+        } = self;
+        let lost = settings.loss.hit(&mut chance.loss);
+        let burst = burst.next(settings.bursts.as_ref(), &mut chance.bursts);
+        let corrupt = settings.corrupt.hit(&mut chance.corrupt);
+        let place = chance.corrupt.next_unit();
+        Fate {
+            lost,
+            burst,
+            corrupt: corrupt.then_some(place),
+            duplicate: settings.duplicate.hit(&mut chance.duplicate),
+            jitter: JitterDraw([
+                chance.jitter.next_unit(),
+                chance.jitter_shape.next_unit(),
+                chance.jitter_shape.next_unit(),
+            ]),
+        }
+    }
+
+    fn loss(&self, now: Duration, fate: &Fate) -> Option<LossReason> {
+        if self.is_cut(now) {
+            Some(LossReason::Outage)
+        } else if fate.lost {
+            Some(LossReason::Random)
+        } else if fate.burst {
+            Some(LossReason::Burst)
+        } else {
+            None
+        }
     }
 
     fn is_cut(&self, now: Duration) -> bool {
@@ -208,57 +254,95 @@ impl Path {
                 .iter()
                 .any(|outage| outage.covers(now))
     }
-}
 
-/// `duration` times a `factor` from 0 to 1.
-fn scaled(duration: Duration, factor: f64) -> Duration {
-    Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(duration)
-}
-
-/// A link that sends one packet after the other. Its queue needs no packets: when the link falls idle says it all.
-#[derive(Debug, Clone, Default)]
-struct Bottleneck {
-    /// When the last packet that it took has left.
-    busy_until: Duration,
-    /// What rounding to nanoseconds left over, in 1/rate ns, so that the rate is exact over any time.
-    carry: u128,
-}
-
-const NANOS: u128 = 1_000_000_000;
-
-impl Bottleneck {
-    /// When the packet has left, `None` if the queue has no room for it.
     fn enter(
         &mut self,
         now: Duration,
-        len: usize,
-        rate: Rate,
-        queue: QueueLimit,
-    ) -> Option<Duration> {
-        if self.busy_until <= now {
-            self.busy_until = now;
-            self.carry = 0;
+        packet: Packet<T>,
+        jitter: JitterDraw,
+    ) -> Result<(), LossReason> {
+        let len = packet.payload.len();
+        let bytes = self.bottleneck.bytes() as usize + self.line.bytes() + len;
+        let packets = self.bottleneck.len() + self.line.len();
+        let refused = if packets >= self.limits.packets || bytes > self.limits.bytes {
+            Some(LossReason::Overflow)
+        } else if !self.bottleneck.has_room(now, len, &self.settings) {
+            Some(LossReason::Queue)
+        } else {
+            None
+        };
+        if let Some(reason) = refused {
+            self.stats.lost.add(reason);
+            return Err(reason);
         }
-        let wait = self.busy_until - now;
-        let rate = u128::from(rate.bits_per_second());
-        let fits = wait.is_zero()
-            || match queue {
-                QueueLimit::Time(limit) => wait <= limit,
-                QueueLimit::Bytes(limit) => {
-                    // Rounded up, because `busy_until` is rounded down.
-                    let waiting = wait.as_nanos().saturating_mul(rate).div_ceil(8 * NANOS);
-                    waiting + len as u128 <= u128::from(limit)
+        self.bottleneck.enter(Queued {
+            packet,
+            entered: now,
+            jitter,
+        });
+        // An idle link begins at once: a copy that follows finds it busy.
+        if self.bottleneck.next_at() == Some(now) {
+            self.depart();
+        }
+        Ok(())
+    }
+
+    /// Brings the bottleneck and the schedule up to `now`, in the order of their times.
+    fn advance(&mut self, now: Duration) {
+        loop {
+            let step = self.timeline.next_at().filter(|at| *at <= now);
+            let departure = self.bottleneck.next_at().filter(|at| *at <= now);
+            match (step, departure) {
+                (Some(step), departure) if departure.is_none_or(|departure| step <= departure) => {
+                    self.step(step);
                 }
-            };
-        if !fits {
-            return None;
+                (_, Some(_)) => self.depart(),
+                _ => return,
+            }
         }
-        let work = len as u128 * 8 * NANOS + self.carry;
-        // A rate may have changed since the carry was taken; it is less than a nanosecond either way.
-        self.carry = work % rate;
-        let nanos = u64::try_from(work / rate).unwrap_or(u64::MAX);
-        self.busy_until = self.busy_until.saturating_add(Duration::from_nanos(nanos));
-        Some(self.busy_until)
+    }
+
+    fn step(&mut self, at: Duration) {
+        let Some(step) = self.timeline.pop(at) else {
+            return;
+        };
+        let mut settings = self.settings.clone();
+        step.change.apply(&mut settings);
+        let cut = step.cut;
+        self.replace(settings);
+        if let Some(length) = cut {
+            self.cut_until = at.saturating_add(length);
+        }
+    }
+
+    /// Moves the next packet from the bottleneck to the delay.
+    fn depart(&mut self) {
+        let mut toll = Toll::default();
+        let taken = self.bottleneck.take(&self.settings, &mut toll);
+        self.stats.lost.codel += toll.dropped;
+        self.stats.marked += toll.marked;
+        let Some((queued, left)) = taken else {
+            return;
+        };
+        let mut at = left.saturating_add(self.settings.latency(&queued.jitter));
+        if self.settings.order == Order::Kept {
+            at = at.max(self.last_arrival);
+        }
+        self.last_arrival = self.last_arrival.max(at);
+        self.line
+            .push(at, queued.packet.payload.len(), queued.packet);
+    }
+}
+
+/// Flips the bit at this place, from 0 to 1, of the payload; an empty one has none.
+fn flip_bit(payload: &mut [u8], place: f64) -> bool {
+    let bit = (payload.len() as f64 * 8.0 * place) as usize;
+    match payload.get_mut(bit / 8) {
+        Some(byte) => {
+            *byte ^= 1 << (bit % 8);
+            true
+        }
+        None => false,
     }
 }
 

@@ -4,19 +4,22 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use super::client::{Buffer, Client, Clients, ToClients, ToTarget, into_tokio};
-use super::lane::{BATCH, Lane};
-use super::line::LineLimits;
-use super::path::{Path, PathSettings};
+use super::change::PathChange;
+use super::client::{Clients, Outlet, Rules};
+use super::lane::Lane;
+use super::path::Path;
+use super::schedule::{Schedule, Timeline};
+use super::settings::PathSettings;
+use super::socket::{Buffers, Socket};
 use super::stats::Stats;
-use super::tcp::{self, TcpCounters};
+use super::tcp::{Forward, TcpCounters};
 
 /// How often port 0 is tried until a port is free for UDP and TCP alike.
 const PORT_TRIES: usize = 32;
@@ -30,10 +33,12 @@ pub struct Settings {
     pub up: PathSettings,
     /// From the target to the clients.
     pub down: PathSettings,
+    /// What changes by itself.
+    pub schedule: Schedule,
     /// Fixes which packets chance takes. With more than one client the order of their packets counts, too.
     pub seed: u64,
-    /// Passes TCP connections to the same port on, untouched: neither delayed nor cut.
-    pub tcp: bool,
+    /// What becomes of TCP connections to the same port.
+    pub tcp: Tcp,
     /// Datagrams from more source addresses than this are dropped.
     pub max_clients: usize,
     /// A client from and for which nothing came for this long is forgotten.
@@ -47,8 +52,9 @@ impl Default for Settings {
         Self {
             up: PathSettings::default(),
             down: PathSettings::default(),
+            schedule: Schedule::default(),
             seed: 0,
-            tcp: true,
+            tcp: Tcp::default(),
             max_clients: 256,
             // What RFC 4787, REQ-5 asks of a NAT.
             client_idle: Duration::from_secs(120),
@@ -67,6 +73,19 @@ impl Settings {
             ..Self::default()
         }
     }
+}
+
+/// What a proxy does with TCP connections to its port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tcp {
+    /// They take delay, jitter, rate and outages; losses, bursts and corruption cost the time of a retransmission.
+    /// They have the rate to themselves: they do not compete with datagrams.
+    #[default]
+    Shaped,
+    /// Passed on as they are.
+    Plain,
+    /// Nothing listens.
+    Off,
 }
 
 /// The two protocols of a port.
@@ -102,21 +121,17 @@ pub enum StartError {
 
 /// A running path emulator; dropping it stops it.
 ///
-/// A packet never leaves early and up to about 1 ms late, the grain of tokio's timer.
+/// A packet never leaves early. It leaves 0.1 to 0.3 ms late as a rule, later on a busy system; packets that follow each
+/// other within 0.2 ms may leave together.
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
-    up: Arc<Lane<Arc<Client>>>,
-    down: Arc<Lane<Arc<Client>>>,
-    counters: Arc<Counters>,
+    target: SocketAddr,
+    up: Arc<Lane>,
+    down: Arc<Lane>,
+    clients: Arc<Clients>,
     tcp: Arc<TcpCounters>,
     tasks: Vec<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    clients: AtomicUsize,
-    refused: AtomicU64,
 }
 
 impl Proxy {
@@ -138,60 +153,63 @@ impl Proxy {
         settings: Settings,
     ) -> Result<Self, StartError> {
         let _entered = runtime.enter();
-        let (udp, tcp) = bind(listen, settings.tcp)?;
-        let failed = |protocol| {
-            move |source| StartError::Bind {
-                addr: listen,
-                protocol,
-                source,
-            }
-        };
+        let (udp, listener) = bind(listen, settings.tcp != Tcp::Off)?;
+        let failed = |protocol| bind_failed(listen, protocol);
         let addr = udp.local_addr().map_err(failed(Protocol::Udp))?;
-        let socket = Arc::new(into_tokio(udp).map_err(failed(Protocol::Udp))?);
+        let socket = Arc::new(Socket::new(udp).map_err(failed(Protocol::Udp))?);
+        let listener = listener
+            .map(tokio::net::TcpListener::from_std)
+            .transpose()
+            .map_err(failed(Protocol::Tcp))?;
 
         let epoch = Instant::now();
-        let lane = |path, seed| {
-            Arc::new(Lane::new(
-                Path::new(path, seed),
-                epoch,
-                LineLimits::default(),
-            ))
+        let schedule = &settings.schedule;
+        let lane = |path, timeline, seed| {
+            Arc::new(Lane::new(Path::scheduled(path, timeline, seed), epoch))
         };
-        let up = lane(settings.up, settings.seed);
-        let down = lane(settings.down, settings.seed ^ DOWN_SEED);
-        let clients = Clients::new(
+        let up = lane(settings.up, schedule.up(), settings.seed);
+        let down = lane(settings.down, schedule.down(), settings.seed ^ DOWN_SEED);
+        let rules = Rules {
             target,
-            settings.max_clients,
-            settings.client_idle,
-            down.clone(),
-        );
-        let mut proxy = Self {
-            addr,
-            up: up.clone(),
-            down: down.clone(),
-            counters: Arc::default(),
-            tcp: Arc::default(),
-            tasks: Vec::new(),
+            limit: settings.max_clients,
+            idle: settings.client_idle,
+            many_addresses: addr.ip().is_unspecified(),
         };
-        if let Some(tcp) = tcp {
-            let listener = tokio::net::TcpListener::from_std(tcp).map_err(failed(Protocol::Tcp))?;
-            let forward = tcp::forward(
-                listener,
+        let clients = Arc::new(Clients::new(runtime.clone(), rules, down.clone()));
+        let tcp = Arc::<TcpCounters>::default();
+        let mut tasks = Vec::new();
+        if let Some(listener) = listener {
+            let shaped = settings.tcp == Tcp::Shaped;
+            let forward = Forward {
                 target,
-                settings.max_tcp_connections,
-                proxy.tcp.clone(),
-            );
-            proxy.tasks.push(runtime.spawn(forward));
+                limit: settings.max_tcp_connections,
+                lanes: shaped.then(|| (up.clone(), down.clone())),
+                counters: tcp.clone(),
+            };
+            tasks.push(runtime.spawn(forward.run(listener)));
         }
-        let reader = run_reader(socket.clone(), clients, up.clone(), proxy.counters.clone());
-        proxy.tasks.push(runtime.spawn(reader));
-        proxy
-            .tasks
-            .push(runtime.spawn(async move { up.run_sender(ToTarget).await }));
-        proxy
-            .tasks
-            .push(runtime.spawn(async move { down.run_sender(ToClients(socket)).await }));
-        Ok(proxy)
+        let reader = run_reader(
+            socket.clone(),
+            clients.clone(),
+            settings.client_idle,
+            up.clone(),
+        );
+        tasks.push(runtime.spawn(reader));
+        let rebinder = run_rebinder(clients.clone(), epoch, schedule.rebinds());
+        tasks.push(runtime.spawn(rebinder));
+        for (lane, outlet) in [(&up, Outlet::Target), (&down, Outlet::Clients(socket))] {
+            let lane = lane.clone();
+            tasks.push(runtime.spawn(async move { lane.run_sender(outlet).await }));
+        }
+        Ok(Self {
+            addr,
+            target,
+            up,
+            down,
+            clients,
+            tcp,
+            tasks,
+        })
     }
 
     /// Where clients send to.
@@ -199,10 +217,27 @@ impl Proxy {
         self.addr
     }
 
-    /// Changes both directions for the packets to come; see [`Path::set`]. Outages count from the start of the proxy.
+    /// Where it forwards to.
+    pub fn target(&self) -> SocketAddr {
+        self.target
+    }
+
+    /// Replaces the settings of both directions; see [`Path::set`]. Outages count from the start of the proxy. A
+    /// schedule goes on.
     pub fn set(&self, up: PathSettings, down: PathSettings) {
         self.up.set(up);
         self.down.set(down);
+    }
+
+    /// Changes some settings and leaves the others.
+    pub fn update(&self, up: &PathChange, down: &PathChange) {
+        self.up.update(up);
+        self.down.update(down);
+    }
+
+    /// The present settings, up and down.
+    pub fn settings(&self) -> (PathSettings, PathSettings) {
+        (self.up.settings(), self.down.settings())
     }
 
     /// Loses all that is sent from now on for `length`, both ways. The last call counts: zero mends the path.
@@ -211,15 +246,36 @@ impl Proxy {
         self.down.cut(length);
     }
 
+    /// Gives every client a new port towards the target, as a NAT does that lost its mapping; returns how many clients
+    /// there are. What the target sends to an old port from now on is lost, also what is on its way from there; what
+    /// waits in the proxy leaves from the new port or still reaches the client. TCP connections stay.
+    pub fn rebind(&self) -> io::Result<usize> {
+        self.clients.rebind(|_| true)
+    }
+
+    /// Gives the client with this source address a new port; `false` if there is none.
+    pub fn rebind_client(&self, client: SocketAddr) -> io::Result<bool> {
+        let count = self.clients.rebind(|addr| addr == client)?;
+        Ok(count > 0)
+    }
+
+    /// The source addresses of the clients.
+    pub fn clients(&self) -> Vec<SocketAddr> {
+        self.clients.addrs()
+    }
+
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
         Stats {
             up: self.up.stats(),
             down: self.down.stats(),
-            clients: self.counters.clients.load(Ordering::Relaxed),
-            refused_datagrams: self.counters.refused.load(Ordering::Relaxed),
+            clients: self.clients.len(),
+            refused_datagrams: self.clients.refused(),
+            rebinds: self.clients.rebinds(),
             tcp_connections: self.tcp.open.load(Ordering::Relaxed),
             refused_tcp_connections: self.tcp.refused.load(Ordering::Relaxed),
+            tcp_up_bytes: self.tcp.up_bytes.load(Ordering::Relaxed),
+            tcp_down_bytes: self.tcp.down_bytes.load(Ordering::Relaxed),
         }
     }
 
@@ -246,14 +302,14 @@ impl Drop for Proxy {
 
 /// Offers what the clients send to `up`, for ever.
 async fn run_reader(
-    socket: Arc<tokio::net::UdpSocket>,
-    mut clients: Clients,
-    up: Arc<Lane<Arc<Client>>>,
-    counters: Arc<Counters>,
+    socket: Arc<Socket>,
+    clients: Arc<Clients>,
+    client_idle: Duration,
+    up: Arc<Lane>,
 ) {
-    let mut buffer = Buffer::default();
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut sweep = interval((clients.idle / 4).max(Duration::from_millis(10)));
+    let mut buffers = Buffers::default();
+    let mut batch = Vec::new();
+    let mut sweep = interval((client_idle / 4).max(Duration::from_millis(10)));
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -261,13 +317,33 @@ async fn run_reader(
                 if readable.is_err() {
                     return;
                 }
-                let refused = clients.read(&socket, &mut buffer, &mut batch);
-                counters.refused.fetch_add(refused, Ordering::Relaxed);
+                clients.read(&socket, &mut buffers, &mut batch);
                 up.offer(&mut batch);
             }
             _ = sweep.tick() => clients.expire(),
         }
-        counters.clients.store(clients.len(), Ordering::Relaxed);
+    }
+}
+
+/// Gives the clients new ports at the times of the schedule.
+async fn run_rebinder(clients: Arc<Clients>, epoch: Instant, mut times: Timeline<()>) {
+    while let Some(at) = times.next_at() {
+        let Some(at_instant) = epoch.checked_add(at) else {
+            return;
+        };
+        sleep_until(at_instant.into()).await;
+        times.pop(at);
+        if let Err(error) = clients.rebind(|_| true) {
+            tracing::debug!(%error, "a client could not get a new port");
+        }
+    }
+}
+
+fn bind_failed(addr: SocketAddr, protocol: Protocol) -> impl Fn(io::Error) -> StartError {
+    move |source| StartError::Bind {
+        addr,
+        protocol,
+        source,
     }
 }
 
@@ -276,13 +352,7 @@ fn bind(
     listen: SocketAddr,
     with_tcp: bool,
 ) -> Result<(UdpSocket, Option<TcpListener>), StartError> {
-    let failed = |protocol| {
-        move |source| StartError::Bind {
-            addr: listen,
-            protocol,
-            source,
-        }
-    };
+    let failed = |protocol| bind_failed(listen, protocol);
     let mut tries = 1;
     loop {
         let udp = UdpSocket::bind(listen).map_err(failed(Protocol::Udp))?;

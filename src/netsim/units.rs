@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::loss::{Bursts, Probability};
-use super::path::{Outage, QueueLimit, Rate};
+use super::proxy::Tcp;
+use super::settings::{Aqm, CoDelSettings, JitterShape, Order, Outage, QueueLimit, Rate};
 
 /// A text that is not what it should be, and what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +25,10 @@ const BURST: &str = "a burst: write a length in packets and a probability, such 
 const GILBERT: &str =
     "a Gilbert-Elliott loss: write ENTER,LEAVE[,LOSS-BAD[,LOSS-GOOD]], such as 1%,25%, or none";
 const OUTAGE: &str = "an outage: write its length and when it begins, such as 2s@10s, or none";
+const JITTER_SHAPE: &str = "a shape of jitter: write uniform, bell or exponential";
+const TCP: &str = "a treatment of TCP: write shaped, plain or off";
+const ORDER: &str = "true or false";
+const AQM: &str = "a queue management: write drop-tail, codel, codel-ecn, or codel and a target and an interval above zero, such as codel,5ms,100ms";
 
 /// `20ms`, `1.5s`; `0` needs no unit.
 pub fn duration(text: &str) -> Result<Duration, UnitError> {
@@ -91,6 +96,61 @@ pub fn outage(text: &str) -> Result<Option<Outage>, UnitError> {
         })
     };
     or_none(text, parse(), OUTAGE)
+}
+
+/// `uniform`, `bell` or `exponential`.
+pub fn jitter_shape(text: &str) -> Result<JitterShape, UnitError> {
+    match text {
+        "uniform" => Ok(JitterShape::Uniform),
+        "bell" => Ok(JitterShape::Bell),
+        "exponential" => Ok(JitterShape::Exponential),
+        _ => Err(wrong(text, JITTER_SHAPE)),
+    }
+}
+
+/// `shaped`, `plain` or `off`.
+pub fn tcp(text: &str) -> Result<Tcp, UnitError> {
+    match text {
+        "shaped" => Ok(Tcp::Shaped),
+        "plain" => Ok(Tcp::Plain),
+        "off" => Ok(Tcp::Off),
+        _ => Err(wrong(text, TCP)),
+    }
+}
+
+/// `true` where jitter may change the order of packets, `false` where it may not.
+pub fn order(text: &str) -> Result<Order, UnitError> {
+    match text {
+        "true" => Ok(Order::Free),
+        "false" => Ok(Order::Kept),
+        _ => Err(wrong(text, ORDER)),
+    }
+}
+
+/// `drop-tail`, `codel` or `codel-ecn`, the latter two with an optional target and interval: `codel,5ms,100ms`.
+pub fn aqm(text: &str) -> Result<Aqm, UnitError> {
+    try_aqm(text).ok_or_else(|| wrong(text, AQM))
+}
+
+fn try_aqm(text: &str) -> Option<Aqm> {
+    let parts: Vec<_> = text.split(',').collect();
+    let positive = |text| try_duration(text).filter(|time| !time.is_zero());
+    let (name, times) = parts.split_first()?;
+    let defaults = CoDelSettings::default();
+    let (target, interval) = match times {
+        [] => (defaults.target, defaults.interval),
+        [target, interval] => (positive(target)?, positive(interval)?),
+        _ => return None,
+    };
+    match *name {
+        "drop-tail" if times.is_empty() => Some(Aqm::DropTail),
+        "codel" | "codel-ecn" => Some(Aqm::CoDel(CoDelSettings {
+            target,
+            interval,
+            ecn: *name == "codel-ecn",
+        })),
+        _ => None,
+    }
 }
 
 fn wrong(text: &str, expected: &'static str) -> UnitError {
@@ -269,6 +329,32 @@ mod tests {
         assert_eq!(outage("2s@10s"), Ok(Some(expected)));
         assert_eq!(outage("none"), Ok(None));
         assert_eq!(outage("2s"), Err(wrong("2s", OUTAGE)));
+    }
+
+    #[test]
+    fn queue_management_is_named_and_codel_takes_its_parameters() {
+        let codel = |target, interval, ecn| {
+            Ok(Aqm::CoDel(CoDelSettings {
+                target: Duration::from_millis(target),
+                interval: Duration::from_millis(interval),
+                ecn,
+            }))
+        };
+        assert_eq!(aqm("drop-tail"), Ok(Aqm::DropTail));
+        assert_eq!(aqm("codel"), codel(5, 100, false));
+        assert_eq!(aqm("codel-ecn,1ms,20ms"), codel(1, 20, true));
+        for text in [
+            "red",
+            "codel,5ms",
+            "codel,0,100ms",
+            "drop-tail,5ms,100ms",
+            "",
+        ] {
+            assert_eq!(aqm(text), Err(wrong(text, AQM)));
+        }
+        assert_eq!(jitter_shape("bell"), Ok(JitterShape::Bell));
+        assert_eq!(order("true"), Ok(Order::Free));
+        assert_eq!(order("yes"), Err(wrong("yes", ORDER)));
     }
 
     #[test]

@@ -2,13 +2,15 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::Ipv4Addr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::super::loss::{Bursts, Probability};
-use super::super::path::{QueueLimit, Rate};
+use super::super::settings::{QueueLimit, Rate};
 use super::*;
+
+mod changes;
+mod tcp;
 
 const LIMIT: Duration = Duration::from_secs(10);
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -282,57 +284,6 @@ async fn a_target_that_comes_back_is_reached_again() {
     let target = UdpSocket::bind(addr).await.unwrap();
     client.send(&9u32.to_be_bytes()).await.unwrap();
     assert_eq!(receive(&target).await.0, 9);
-}
-
-#[tokio::test]
-async fn tcp_on_the_same_port_passes_untouched() {
-    let target = tokio::net::TcpListener::bind(ANY).await.unwrap();
-    let lossy = PathSettings {
-        loss: Probability::ONE,
-        ..Default::default()
-    };
-    let proxy = Proxy::start(
-        ANY,
-        target.local_addr().unwrap(),
-        Settings::symmetric(lossy, 0),
-    )
-    .unwrap();
-    let mut client = within(tokio::net::TcpStream::connect(proxy.addr()))
-        .await
-        .unwrap();
-    let (mut server, _) = within(target.accept()).await.unwrap();
-    client.write_all(b"question").await.unwrap();
-    client.shutdown().await.unwrap();
-    let mut text = String::new();
-    within(server.read_to_string(&mut text)).await.unwrap();
-    assert_eq!(text, "question");
-    server.write_all(b"answer").await.unwrap();
-    drop(server);
-    text.clear();
-    within(client.read_to_string(&mut text)).await.unwrap();
-    assert_eq!(text, "answer");
-    until(&proxy, |stats| stats.tcp_connections == 0).await;
-}
-
-#[tokio::test]
-async fn one_tcp_connection_too_many_is_closed() {
-    let target = tokio::net::TcpListener::bind(ANY).await.unwrap();
-    let settings = Settings {
-        max_tcp_connections: 1,
-        ..Default::default()
-    };
-    let proxy = Proxy::start(ANY, target.local_addr().unwrap(), settings).unwrap();
-    let _first = within(tokio::net::TcpStream::connect(proxy.addr()))
-        .await
-        .unwrap();
-    until(&proxy, |stats| stats.tcp_connections == 1).await;
-    let mut second = within(tokio::net::TcpStream::connect(proxy.addr()))
-        .await
-        .unwrap();
-    // Closed by FIN or by RST.
-    let read = within(second.read(&mut [0; 1])).await;
-    assert!(matches!(read, Ok(0) | Err(_)));
-    until(&proxy, |stats| stats.refused_tcp_connections == 1).await;
 }
 
 #[tokio::test]
