@@ -37,7 +37,7 @@ struct Arguments {
     /// NAME=URL of one that runs; again for each further one.
     #[arg(long = "relay", value_name = "RELAY", default_values = ["embedded", "embedded-quic"])]
     relays: Vec<String>,
-    /// A path by its name; again for each further one. Default: all.
+    /// A path: a name in examples/scenarios, `outage`, or a scenario file; again for each further one. Default: those of the page.
     #[arg(long = "path", value_name = "NAME")]
     paths: Vec<String>,
     /// Measures SRT (latency 120 and 500 ms) and RTP over UDP over the same paths, too.
@@ -146,7 +146,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
                         Some(other) => other.clone(),
                         None => Transport::Moq { broadcast },
                     },
-                    path: Some(&scenario.path),
+                    path: Some(&scenario.settings),
                     cut: scenario.cut,
                     // The same packets are lost for all of one round, as far as they send the same.
                     seed: 1 + 2 * round as u64,

@@ -1,94 +1,66 @@
-//! The paths that are measured: what publisher and player each have between themselves and the relay, both ways.
+//! The paths that are measured: what publisher and player each have between themselves and the relay.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use gstmoq::netsim::{Bursts, PathSettings, Probability, QueueLimit, Rate, units};
+use gstmoq::netsim::{Scenario as File, Settings};
 
 use crate::rig::Result;
 
 /// A path by its name.
 pub struct Scenario {
-    pub name: &'static str,
-    /// As in a heading.
-    pub title: &'static str,
-    pub path: PathSettings,
+    pub name: String,
+    /// What the file says of it.
+    pub title: String,
+    /// Of each leg, but for the seed.
+    pub settings: Settings,
     /// Cut so long after the player's start, for so long.
     pub cut: Option<(Duration, Duration)>,
 }
 
-const DELAY: Duration = Duration::from_millis(20);
+/// Those of a page: files of examples/scenarios.
+const ALL: [&str; 7] = [
+    "delay-20ms",
+    "loss-1-percent",
+    "loss-3-percent",
+    "loss-5-percent",
+    "jitter-bursts",
+    OUTAGE,
+    "bottleneck-3mbit",
+];
 
-/// 20 ms one way, 20 Mbit/s.
-fn base() -> PathSettings {
-    PathSettings {
-        delay: DELAY,
-        rate: Some(Rate::mbit(20)),
-        ..PathSettings::default()
-    }
-}
+/// Timed from the player's start and not from the emulator's, so that it is known when it ends.
+const OUTAGE: &str = "outage";
+const CUT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(2));
 
-fn lossy(percent: f64) -> PathSettings {
-    PathSettings {
-        loss: Probability::percent(percent),
-        ..base()
-    }
-}
-
-fn bursts() -> Result<Option<Bursts>> {
-    Ok(units::burst("5@1%")?)
-}
-
-/// All of them, in the order of the page.
-pub fn all() -> Result<Vec<Scenario>> {
-    let plain = |name, title, path| Scenario {
-        name,
-        title,
-        path,
-        cut: None,
-    };
-    Ok(vec![
-        plain("clean", "20 ms, no loss", base()),
-        plain("loss-1", "20 ms, 1 % loss", lossy(1.0)),
-        plain("loss-3", "20 ms, 3 % loss", lossy(3.0)),
-        plain("loss-5", "20 ms, 5 % loss", lossy(5.0)),
-        plain(
-            "bursts",
-            "20 ms, jitter 30 ms, bursts of 5 at 1 %",
-            PathSettings {
-                jitter: Duration::from_millis(30),
-                bursts: bursts()?,
-                ..base()
-            },
-        ),
-        Scenario {
-            name: "outage",
-            title: "20 ms, cut for 2 s",
-            path: base(),
-            cut: Some((Duration::from_secs(5), Duration::from_secs(2))),
-        },
-        plain(
-            "bottleneck",
-            "20 ms, 3 Mbit/s, queue of 500 ms",
-            PathSettings {
-                rate: Some(Rate::mbit(3)),
-                queue: QueueLimit::Time(Duration::from_millis(500)),
-                ..base()
-            },
-        ),
-    ])
-}
-
-/// Those with these names; all if there are none.
+/// Those with these names, or in these files; all if there are none.
 pub fn named(names: &[String]) -> Result<Vec<Scenario>> {
-    let all = all()?;
-    if let Some(unknown) = names
-        .iter()
-        .find(|name| !all.iter().any(|of| of.name == **name))
-    {
-        let known: Vec<_> = all.iter().map(|of| of.name).collect();
-        return Err(format!("--path {unknown}: there are {}", known.join(", ")).into());
+    if names.is_empty() {
+        return ALL.iter().copied().map(scenario).collect();
     }
-    let wanted =
-        |scenario: &Scenario| names.is_empty() || names.iter().any(|name| name == scenario.name);
-    Ok(all.into_iter().filter(wanted).collect())
+    names.iter().map(|name| scenario(name)).collect()
+}
+
+fn scenario(name: &str) -> Result<Scenario> {
+    if name == OUTAGE {
+        let mut scenario = scenario("delay-20ms")?;
+        scenario.name = name.to_owned();
+        scenario.title = format!("{}, cut for {:?}", scenario.title, CUT.1);
+        scenario.cut = Some(CUT);
+        return Ok(scenario);
+    }
+    let given = Path::new(name);
+    let path = match given.extension() {
+        Some(_) => given.to_owned(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("examples/scenarios")
+            .join(format!("{name}.toml")),
+    };
+    let file = File::read(&path)?;
+    let stem = path.file_stem().unwrap_or_default();
+    Ok(Scenario {
+        name: stem.to_string_lossy().into_owned(),
+        title: file.description.trim_end_matches('.').to_owned(),
+        settings: file.settings(None),
+        cut: None,
+    })
 }

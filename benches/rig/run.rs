@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use gstmoq::netsim::{PathSettings, Proxy, Settings};
+use gstmoq::netsim::{Proxy, Settings};
 use gstmoq::runtime;
 
 use super::{
@@ -31,8 +31,8 @@ pub struct Run<'a> {
     /// `None` for a transport that needs no relay.
     pub route: Option<&'a Route>,
     pub transport: Transport,
-    /// Of each leg, both ways; `None` = no emulator.
-    pub path: Option<&'a PathSettings>,
+    /// Of each leg; `None` = no emulator.
+    pub path: Option<&'a Settings>,
     /// The path is cut so long after the player's start and for so long.
     pub cut: Option<(Duration, Duration)>,
     pub seed: u64,
@@ -92,7 +92,9 @@ impl Run<'_> {
         };
         let published: Published = publisher.report(&job)?;
         let budget = Budget {
-            path: self.path.map_or(Duration::ZERO, |path| 2 * path.delay),
+            path: self
+                .path
+                .map_or(Duration::ZERO, |path| path.up.delay + path.down.delay),
             latency: Duration::from_millis(self.latency.into()),
         };
         let cut = self.cut.map(|(at, length)| {
@@ -169,12 +171,15 @@ impl Run<'_> {
     }
 }
 
-fn leg(target: SocketAddr, path: &PathSettings, seed: u64) -> Result<Proxy> {
+fn leg(target: SocketAddr, path: &Settings, seed: u64) -> Result<Proxy> {
     Ok(Proxy::start_on(
         runtime::handle(),
         ([127, 0, 0, 1], 0).into(),
         target,
-        Settings::symmetric(path.clone(), seed),
+        Settings {
+            seed,
+            ..path.clone()
+        },
     )?)
 }
 
