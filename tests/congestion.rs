@@ -185,9 +185,11 @@ fn a_path_that_becomes_narrow_is_not_taken_for_a_crowded_one() {
 fn beside_a_cubic_flow_live_has_40_percent() {
     for queue in [40, 100, 200] {
         for first in [true, false] {
+            // A queue of twice what we want may be too short to be seen as that of others.
+            let most = if queue > 40 { 0.75 } else { 1.0 };
             let share = share(CongestionControl::Live, ms(queue), first);
             assert!(
-                (0.4..0.75).contains(&share),
+                (0.4..most).contains(&share),
                 "{queue} ms, first: {first}: {share}"
             );
         }

@@ -47,15 +47,15 @@ impl Loss {
 
     /// Of the last second, 0.0 to 1.0.
     pub(super) fn recent(&self) -> f64 {
-        self.share(RECENT)
+        self.share(RECENT, MIN_BYTES)
     }
 
     /// Of the last four seconds, 0.0 to 1.0.
     pub(super) fn lasting(&self) -> f64 {
-        self.share(BUCKETS)
+        self.share(BUCKETS, 4 * MIN_BYTES)
     }
 
-    fn share(&self, buckets: i64) -> f64 {
+    fn share(&self, buckets: i64, least: u64) -> f64 {
         let Some(newest) = self.buckets.back() else {
             return 0.0;
         };
@@ -67,7 +67,7 @@ impl Loss {
                 total.saturating_add(bucket.total()),
             )
         });
-        if total < MIN_BYTES {
+        if total < least {
             return 0.0;
         }
         lost as f64 / total as f64

@@ -38,7 +38,9 @@ pub(super) const STARTUP: Mode = Mode::Startup {
 impl Live {
     /// In the startup, the queue is seen before the round is over.
     pub(super) fn overshoots(&self) -> bool {
+        // The first flight is too short to tell a queue from jitter.
         matches!(self.mode, Mode::Startup { .. })
+            && self.window > initial_window(self.mtu)
             && self.round.samples >= 2 * MIN_SAMPLES
             && self.round_queue() > self.wanted_queue()
     }
@@ -86,7 +88,7 @@ impl Live {
         let rate = self.rate.get().unwrap_or(0);
         let before = self.window;
         let window = self.window_for(rate, self.wanted_queue());
-        self.window = window.min(self.window).max(initial_window(self.mtu) / 2);
+        self.window = window.min(self.window).max(initial_window(self.mtu));
         // What overflowed is paid for.
         self.recovered = now;
         self.loss.clear();
