@@ -30,6 +30,8 @@ pub enum MoqTransport {
 #[repr(i32)]
 pub enum MoqCongestionControl {
     #[default]
+    #[enum_value(name = "Delay-bounded, for live media", nick = "live")]
+    Live,
     #[enum_value(name = "CUBIC (RFC 9438)", nick = "cubic")]
     Cubic,
     #[enum_value(name = "NewReno (RFC 9002)", nick = "new-reno")]
@@ -41,6 +43,7 @@ pub enum MoqCongestionControl {
 impl From<MoqCongestionControl> for CongestionControl {
     fn from(value: MoqCongestionControl) -> Self {
         match value {
+            MoqCongestionControl::Live => Self::Live,
             MoqCongestionControl::Cubic => Self::Cubic,
             MoqCongestionControl::NewReno => Self::NewReno,
             MoqCongestionControl::Bbr => Self::Bbr,

@@ -355,7 +355,7 @@ mod tests {
         let mut settings = with(&[("listen", "127.0.0.1:0")]);
         let chosen =
             |settings: &Settings| settings.config(None).unwrap().unwrap().congestion_control;
-        assert_eq!(chosen(&settings), CongestionControl::Cubic);
+        assert_eq!(chosen(&settings), CongestionControl::Live);
         settings.set("congestion-control", &MoqCongestionControl::Bbr.to_value());
         assert_eq!(chosen(&settings), CongestionControl::Bbr);
         assert_eq!(

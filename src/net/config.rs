@@ -25,9 +25,12 @@ impl TransportKind {
     }
 }
 
+/// Who decides how much may be under way; docs/congestion-control.md compares them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum CongestionControl {
+    /// Ours, [`crate::policy::congestion::Live`].
     #[default]
+    Live,
     Cubic,
     NewReno,
     Bbr,

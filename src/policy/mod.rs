@@ -2,6 +2,7 @@
 //!
 //! | Module | What it decides |
 //! |---|---|
+//! | [`congestion`] | how much may be under way |
 //! | [`backlog`] | what of a published track waits for the network, and what is lost |
 //! | [`timeline`] | media time → running time, once for a whole broadcast |
 //! | [`reorder`] | which frame comes next, and when a group is given up |
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backlog;
+pub mod congestion;
 pub mod dts;
 pub mod generation;
 pub mod group;

@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use quinn::{TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::net::config::{CongestionControl, ConnectConfig};
+use super::congestion;
+use crate::net::config::ConnectConfig;
 
 /// Bursts of key frames must survive a busy scheduler. The kernel may give less; that is not an error.
 const SOCKET_BUFFER: usize = 4 << 20;
@@ -76,14 +77,7 @@ pub fn transport(config: &ConnectConfig) -> TransportConfig {
         .keep_alive_interval(
             (!config.keep_alive_interval.is_zero()).then_some(config.keep_alive_interval),
         );
-    match config.congestion_control {
-        CongestionControl::Cubic => transport
-            .congestion_controller_factory(Arc::new(quinn::congestion::CubicConfig::default())),
-        CongestionControl::NewReno => transport
-            .congestion_controller_factory(Arc::new(quinn::congestion::NewRenoConfig::default())),
-        CongestionControl::Bbr => transport
-            .congestion_controller_factory(Arc::new(quinn::congestion::BbrConfig::default())),
-    };
+    transport.congestion_controller_factory(congestion::factory(config.congestion_control));
     transport
 }
 

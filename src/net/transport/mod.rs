@@ -3,6 +3,7 @@
 mod adapter;
 pub mod address;
 pub mod certificate;
+pub mod congestion;
 mod development;
 mod dial;
 pub mod endpoint;
