@@ -360,8 +360,8 @@ fn decoded_here(row: &Row, sent: &Coded, played: &Played) -> Result<Vec<u64>, St
     Ok(decoded)
 }
 
-/// What was sent, each with what came of it, in order. What was published before the live edge was found is left out.
-/// However headers and start codes are changed on the way, the end of a frame stays.
+/// What was sent, each with what came of it: all from the live edge on, to the end. What was published before the edge was found
+/// is left out. However headers and start codes are changed on the way, the end of a frame stays.
 fn came_of<'a>(
     sent: &'a Coded,
     played: &'a Played,
@@ -371,17 +371,22 @@ fn came_of<'a>(
         let map = buffer.map_readable().expect("readable");
         map[map.len().saturating_sub(END)..].to_vec()
     };
-    let mut left = sent.units.iter();
-    let pair = |packet: &'a gst::Sample| {
-        let wanted = end(packet.buffer().expect("a buffer"));
-        let found = left.find(|unit| {
-            let sent = end(unit);
-            sent.ends_with(&wanted) || wanted.ends_with(&sent)
-        });
-        found.map(|unit| (unit, packet))
+    let (sent_len, came) = (sent.units.len(), played.packets.len());
+    let edge = sent_len
+        .checked_sub(came)
+        .ok_or_else(|| format!("{came} of {sent_len} came"))?;
+    let pairs: Vec<_> = sent.units[edge..].iter().zip(&played.packets).collect();
+    let same = |(unit, packet): &(&gst::Buffer, &gst::Sample)| {
+        let (sent, came) = (end(unit), end(packet.buffer().expect("a buffer")));
+        sent.ends_with(&came) || came.ends_with(&sent)
     };
-    let pairs: Option<Vec<_>> = played.packets.iter().map(pair).collect();
-    pairs.ok_or_else(|| "something came that was not sent".to_owned())
+    match pairs.iter().position(|pair| !same(pair)) {
+        None => Ok(pairs),
+        Some(at) => Err(format!(
+            "of {sent_len} came {came}, and number {at} of these is not number {} that was sent",
+            edge + at
+        )),
+    }
 }
 
 /// Every track, or what is wrong with it.
