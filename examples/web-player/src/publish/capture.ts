@@ -11,10 +11,12 @@ export interface Given {
 	sound?: MediaStreamTrack;
 }
 
+export type Answer = { given: Given } | { problem: Words };
+
 const CAMERA: MediaTrackConstraints = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
 
 /** Asks for all of it, for camera and microphone at once; nothing is held when one is refused. */
-export async function ask(picture: Picture, sound: Sound): Promise<{ given: Given } | { problem: Words }> {
+export async function ask(picture: Picture, sound: Sound): Promise<Answer> {
 	const given: Given = {};
 	let what: string = picture;
 	try {
@@ -35,6 +37,13 @@ export async function ask(picture: Picture, sound: Sound): Promise<{ given: Give
 		given.picture?.stop();
 		return { problem: words.refused(what, error) };
 	}
+}
+
+/** Switches off what nobody wants any more. */
+export function release(answer: Answer): void {
+	if ("problem" in answer) return;
+	answer.given.picture?.stop();
+	answer.given.sound?.stop();
 }
 
 /** One picture and one sound at most. */

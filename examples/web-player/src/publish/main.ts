@@ -3,7 +3,7 @@ import { type Audio, Broadcast, Net, Signals, type Video } from "@moq/publish";
 import { element } from "../dom";
 import { relayUrl } from "../relay-url";
 import type { Words } from "../words";
-import { Capture, type Given, type Picture, type Sound, ask } from "./capture";
+import { type Answer, Capture, type Given, type Picture, type Sound, ask, release } from "./capture";
 import { figures } from "./figures";
 import { type State, type Wish, publisherState } from "./state";
 import { Uplink } from "./uplink";
@@ -44,6 +44,8 @@ function start(): void {
 	const chosen: { picture: Picture; sound: Sound } = { picture: "none", sound: "none" };
 	const uplink = new Uplink(scope, name);
 	const broadcast = new Broadcast({ connection: uplink.connection.established });
+	// The browser answers when the person does, in any order: only the answer to what was asked last counts.
+	const turns = { start: 0, picture: 0, sound: 0 };
 
 	form.addEventListener("submit", (event) => {
 		event.preventDefault();
@@ -52,14 +54,14 @@ function start(): void {
 	});
 	picture.addEventListener("change", () => {
 		const choice = picture.value as Picture;
-		void change(choice, "none", (given) => {
+		void change("picture", () => ask(choice, "none"), (given) => {
 			chosen.picture = choice;
 			capture.usePicture(given.picture);
 		});
 	});
 	sound.addEventListener("change", () => {
 		const choice = sound.value as Sound;
-		void change("none", choice, (given) => {
+		void change("sound", () => ask("none", choice), (given) => {
 			chosen.sound = choice;
 			capture.useSound(given.sound);
 		});
@@ -111,18 +113,18 @@ function start(): void {
 		name.set(nameField.value);
 		refusal.set(undefined);
 		wish.set("asked");
+		const turn = ++turns.start;
 		const answer = await ask(picture.value as Picture, sound.value as Sound);
+		if (turn !== turns.start) return release(answer);
 		if ("problem" in answer) {
-			if (wish.peek() === "asked") refusal.set(answer.problem);
+			refusal.set(answer.problem);
 			wish.set("nothing");
 			return;
 		}
 		Object.assign(chosen, { picture: picture.value, sound: sound.value });
 		capture.usePicture(answer.given.picture);
 		capture.useSound(answer.given.sound);
-		// Stopped while the browser asked.
-		if (wish.peek() === "asked") wish.set("started");
-		else capture.stop();
+		wish.set("started");
 	}
 
 	/**
@@ -131,19 +133,21 @@ function start(): void {
 	 * `@moq/publish` ends a track when its source changes and uses its name again, but in MoQ the end of a track is final. So the
 	 * session goes first, as it does in an outage, and players take up the broadcast of the next one.
 	 */
-	async function change(picture: Picture, sound: Sound, use: (given: Given) => void): Promise<void> {
+	async function change(kind: "picture" | "sound", asked: () => Promise<Answer>, use: (given: Given) => void): Promise<void> {
 		refusal.set(undefined);
 		if (wish.peek() !== "started") return;
-		const answer = await ask(picture, sound);
+		const turn = ++turns[kind];
+		const answer = await asked();
+		if (turn !== turns[kind]) return release(answer);
 		if ("problem" in answer) {
 			refusal.set(answer.problem);
 			showChosen();
 			return;
 		}
 		await uplink.leave();
-		use(answer.given);
-		if (wish.peek() === "started") uplink.want(true);
-		else capture.stop();
+		if (turn === turns[kind]) use(answer.given);
+		else release(answer);
+		uplink.want(wish.peek() === "started");
 	}
 
 	/** What is not there can be chosen again. */
@@ -155,6 +159,9 @@ function start(): void {
 	}
 
 	function end(): void {
+		turns.start++;
+		turns.picture++;
+		turns.sound++;
 		wish.set("nothing");
 		refusal.set(undefined);
 		capture.stop();

@@ -18,7 +18,8 @@ export const insecure: Words = {
 	title: "This page needs HTTPS",
 	text:
 		"Browsers give camera, microphone and WebTransport only to https:// pages, and to this machine itself (http://localhost). " +
-		`Start the relay with certificate-file and private-key-file of a certificate for ${hostname}, and open https://${host}/publish.html.`,
+		`Open https://${host}/publish.html. The browser warns of the relay's development certificate before; with a certificate of ` +
+		`an authority for ${hostname} it does not.`,
 };
 
 export const noWebTransport: Words = {
