@@ -259,6 +259,17 @@ fn report(
                 Some((candidates[index].name.as_str(), rounds.as_slice()))
             })
             .collect();
+        for (index, candidate) in candidates.iter().enumerate() {
+            let done = results.get(&(path, index)).map_or(0, Vec::len);
+            if done < arguments.rounds {
+                let failed = arguments.rounds - done;
+                let _ = writeln!(
+                    text,
+                    "{}: {failed} of {} runs failed.\n",
+                    candidate.name, arguments.rounds
+                );
+            }
+        }
         table(&mut text, &rows, &ARRIVED);
         text.push('\n');
         table(&mut text, &rows, &STARTED);

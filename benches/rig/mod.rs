@@ -26,3 +26,9 @@ pub fn role(role: &str) -> Result<()> {
         role => Err(format!("no such role: {role}").into()),
     }
 }
+
+/// Ends a part of a run that failed, without the order in which pipelines are to be stopped.
+fn fail(err: &str) -> ! {
+    eprintln!("  {err}");
+    std::process::exit(1)
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gst::prelude::*;
 
 use super::{
-    Result,
+    Result, fail,
     job::{Job, STARTING, Transport},
     process::{Usage, memory},
     publish::{connection, read_job, report, seconds},
@@ -34,12 +34,12 @@ pub fn run() -> Result<()> {
         Transport::None => return Err("there is nothing to play".into()),
     }
     let bus = pipeline.bus().ok_or("a pipeline has a bus")?;
-    watch(&pipeline, &bus, job.start + seconds(job.joins_at()))?;
+    watch(&pipeline, &bus, job.start + seconds(job.joins_at()));
     let joined = now();
     pipeline.set_state(gst::State::Playing)?;
-    watch(&pipeline, &bus, joined + seconds(STARTING))?;
+    watch(&pipeline, &bus, joined + seconds(STARTING));
     let usage = Usage::begin("self")?;
-    watch(&pipeline, &bus, job.start + seconds(job.ends_at()))?;
+    watch(&pipeline, &bus, job.start + seconds(job.ends_at()));
     let (cpu, _) = usage.end()?;
     report(&Played {
         joined,
@@ -216,8 +216,8 @@ pub fn show(
     Ok(())
 }
 
-/// Serves the bus until then, ns on the machine's monotonic clock.
-pub fn watch(pipeline: &gst::Pipeline, bus: &gst::Bus, until: u64) -> Result<()> {
+/// Serves the bus until then, ns on the machine's monotonic clock. An error of the pipeline ends the process.
+pub fn watch(pipeline: &gst::Pipeline, bus: &gst::Bus, until: u64) {
     loop {
         let left = until.saturating_sub(now());
         let message = bus.timed_pop(gst::ClockTime::from_nseconds(left));
@@ -226,10 +226,11 @@ pub fn watch(pipeline: &gst::Pipeline, bus: &gst::Bus, until: u64) -> Result<()>
                 let _ = pipeline.recalculate_latency();
             }
             Some(gst::MessageView::Error(err)) => {
-                return Err(format!("{} ({:?})", err.error(), err.debug()).into());
+                let debug = err.debug().unwrap_or_default();
+                fail(&format!("{} ({debug})", err.error()));
             }
             Some(_) => {}
-            None if now() >= until => return Ok(()),
+            None if now() >= until => return,
             // Woken early: the clocks round differently.
             None => std::thread::sleep(Duration::from_micros(100)),
         }

@@ -53,9 +53,9 @@ pub fn run() -> Result<()> {
     std::thread::spawn(move || send(&sources, stream.packets, start));
 
     let bus = pipeline.bus().ok_or("a pipeline has a bus")?;
-    watch(&pipeline, &bus, start + seconds(job.joins_at() + STARTING))?;
+    watch(&pipeline, &bus, start + seconds(job.joins_at() + STARTING));
     let usage = Usage::begin("self")?;
-    watch(&pipeline, &bus, start + seconds(job.ends_at()))?;
+    watch(&pipeline, &bus, start + seconds(job.ends_at()));
     let (cpu, machine) = usage.end()?;
     report(&Published {
         version: version(),
