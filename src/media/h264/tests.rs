@@ -253,21 +253,24 @@ fn records_that_cannot_be_used_are_refused() {
         record[at] = byte;
         Config::from_avcc(&record)
     };
-    assert_eq!(with(0, 2), Err(H264Error::Invalid("avcC version")));
+    assert_eq!(with(0, 2), Err(ParameterSetError::Invalid("avcC version")));
     assert_eq!(
         with(4, 0xfe),
-        Err(H264Error::Invalid("avcC NAL unit length"))
+        Err(ParameterSetError::Invalid("avcC NAL unit length"))
     );
     assert_eq!(
         with(8, 0x68),
-        Err(H264Error::Invalid("sequence parameter set"))
+        Err(ParameterSetError::Invalid("sequence parameter set"))
     );
     assert_eq!(
         with(8, 0xe7),
-        Err(H264Error::Invalid("sequence parameter set"))
+        Err(ParameterSetError::Invalid("sequence parameter set"))
     );
     let without_sets = [1, 0x42, 0xc0, 0x1e, 0xff, 0xe0, 0];
-    assert_eq!(Config::from_avcc(&without_sets), Err(H264Error::NoSps));
+    assert_eq!(
+        Config::from_avcc(&without_sets),
+        Err(ParameterSetError::NoSps)
+    );
     assert_eq!(AvcC::parse(&without_sets).unwrap().length_size, 4);
 }
 
@@ -311,11 +314,17 @@ fn absurd_pictures_are_refused() {
         Config::from_parameter_sets(&sps(77, 0, mbs), &[0x68, 0xce]).map(|config| config.width)
     };
     assert_eq!(size((1_056, 2)), Ok(MAX_DIMENSION));
-    assert!(matches!(size((1_057, 2)), Err(H264Error::Size { .. })));
-    assert!(matches!(size((2, 1 << 31)), Err(H264Error::Size { .. })));
+    assert!(matches!(
+        size((1_057, 2)),
+        Err(ParameterSetError::Size { .. })
+    ));
+    assert!(matches!(
+        size((2, 1 << 31)),
+        Err(ParameterSetError::Size { .. })
+    ));
     assert!(matches!(
         size((u32::MAX, u32::MAX)),
-        Err(H264Error::Size { .. })
+        Err(ParameterSetError::Size { .. })
     ));
 }
 

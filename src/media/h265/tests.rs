@@ -77,15 +77,18 @@ fn records_that_cannot_be_used_are_refused() {
         record[at] = byte;
         Config::from_hvcc(&record)
     };
-    assert_eq!(with(0, 2), Err(H265Error::Invalid("hvcC version")));
-    assert_eq!(with(21, 2), Err(H265Error::Invalid("hvcC NAL unit length")));
+    assert_eq!(with(0, 2), Err(ParameterSetError::Invalid("hvcC version")));
+    assert_eq!(
+        with(21, 2),
+        Err(ParameterSetError::Invalid("hvcC NAL unit length"))
+    );
     assert_eq!(
         with(28, 0xff),
-        Err(H265Error::Invalid("video parameter set"))
+        Err(ParameterSetError::Invalid("video parameter set"))
     );
     let mut empty = written[..23].to_vec();
     empty[22] = 0;
-    assert_eq!(Config::from_hvcc(&empty), Err(H265Error::NoSps));
+    assert_eq!(Config::from_hvcc(&empty), Err(ParameterSetError::NoSps));
 }
 
 #[test]
@@ -163,7 +166,10 @@ fn a_set_that_is_missing_or_broken_is_told() {
         &byte_stream(&[VPS, &SPS[..20], PPS, IDR]),
         NalFormat::ByteStream,
     );
-    assert_eq!(short, Err(H265Error::Truncated("sequence parameter set")));
+    assert_eq!(
+        short,
+        Err(ParameterSetError::Truncated("sequence parameter set"))
+    );
 }
 
 /// Only what is behind the reorder depth may be missing: then it is not known.
