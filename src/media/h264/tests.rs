@@ -529,6 +529,9 @@ proptest! {
         prop_assert_eq!((config.width, config.height), (16 * mbs.0, 16 * mbs.1));
         prop_assert_eq!(config.codec_string(false), format!("avc1.{profile:02x}0028"));
         let record = config.to_avcc();
+        let avcc = AvcC::parse(&record).unwrap();
+        prop_assert_eq!((avcc.profile_idc, avcc.constraints, avcc.level_idc, avcc.length_size), (profile, 0, 40, 4));
+        prop_assert_eq!((avcc.sps, avcc.pps), (vec![&sps[..]], vec![&[0x68, 0xce][..]]));
         let again = Config::from_avcc(&record).unwrap();
         prop_assert_eq!(&again.to_avcc(), &record);
         config.length_size = Some(4);
