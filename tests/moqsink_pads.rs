@@ -34,6 +34,24 @@ fn frames(sink: &gst::Element, pad: &str) -> u64 {
     track.get("frames").expect("a counter")
 }
 
+/// GStreamer compares caps with the pad templates and does not ask the element: docs/elements/moqsink.md says what is missing.
+#[test]
+fn raw_pictures_and_sound_do_not_link() {
+    init();
+    for source in ["videotestsrc", "audiotestsrc"] {
+        for pad in ["sink_0", "video_0", "audio_0"] {
+            let description = format!("{source} ! sink.{pad} moqsink name=sink");
+            let refused =
+                gst::parse::launch_full(&description, None, gst::ParseFlags::FATAL_ERRORS);
+            let refused = refused.expect_err("an encoder is missing").to_string();
+            assert!(
+                refused.contains("could not link"),
+                "{description}: {refused}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_pad_without_data_holds_up_no_other_and_joins_the_catalog_when_it_has_some() {
     for live in [true, false] {

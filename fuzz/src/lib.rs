@@ -161,7 +161,8 @@ pub fn av1(data: &[u8]) {
     assert!(av1::delimiter_len(data) <= data.len());
     let _ = av1::Av1C::parse(data);
     if let Ok(Some(record)) = av1::Av1C::from_temporal_unit(data) {
-        av1::Av1C::parse(&record).expect("it was written");
+        let written = av1::Av1C::parse(&record).expect("it was written");
+        assert_eq!(Ok(written.sequence_header), av1::sequence_header(data));
     }
 }
 

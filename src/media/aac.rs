@@ -298,6 +298,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::media::bits::BitWriter;
 
     fn parse(asc: &str) -> Result<Config, AacError> {
         Config::parse(&hex::decode(asc).unwrap())
@@ -412,6 +413,46 @@ mod tests {
             if let Ok(adts) = Adts::parse(&frame) {
                 let _ = adts.payload(&frame);
             }
+        }
+
+        #[test]
+        fn configurations_round_trip(
+            object_type in 1u8..=4,
+            rate in 0usize..13,
+            channels in proptest::sample::select(vec![1u8, 2, 3, 4, 5, 6, 8]),
+            packet_samples in proptest::sample::select(vec![960u32, 1_024]),
+        ) {
+            let config = Config {
+                object_type, core_rate: SAMPLE_RATES[rate], channels, sbr_rate: None, ps: false, packet_samples,
+            };
+            prop_assert_eq!(Config::parse(&config.to_asc().unwrap()), Ok(config));
+        }
+
+        #[test]
+        fn adts_round_trips(
+            (mpeg2, checksum) in any::<(bool, bool)>(),
+            object_type in 1u8..=4,
+            rate in 0u8..13,
+            configuration in 1u8..=7,
+            payload in proptest::collection::vec(any::<u8>(), 1..300),
+        ) {
+            let header_len = if checksum { 9 } else { 7 };
+            let frame_len = header_len + payload.len();
+            let mut bits = BitWriter::default();
+            bits.bits(12, 0xfffu16).flag(mpeg2).bits(2, 0u8).flag(!checksum);
+            bits.bits(2, object_type - 1).bits(4, rate).flag(false).bits(3, configuration);
+            // Copyright and so on, the length, how full the buffer is, one block.
+            bits.bits(4, 0u8).bits(13, frame_len as u64).bits(11, 0x7ffu16).bits(2, 0u8);
+            let mut frame = bits.bytes().to_vec();
+            frame.resize(header_len, 0);
+            frame.extend(&payload);
+            let adts = Adts::parse(&frame).unwrap();
+            prop_assert_eq!((adts.header_len, adts.frame_len), (header_len, frame_len));
+            prop_assert_eq!(
+                (adts.config.object_type, adts.config.core_rate, adts.config.channels),
+                (object_type, SAMPLE_RATES[usize::from(rate)], channels(configuration))
+            );
+            prop_assert_eq!(adts.payload(&frame), Ok(&payload[..]));
         }
     }
 }

@@ -63,6 +63,64 @@ impl<'a> BitReader<'a> {
     }
 }
 
+/// What [`BitReader`] reads, for tests of what reads headers.
+#[cfg(test)]
+#[derive(Default)]
+pub(super) struct BitWriter {
+    bytes: Vec<u8>,
+    /// Bits written so far.
+    at: usize,
+}
+
+#[cfg(test)]
+impl BitWriter {
+    pub(super) fn flag(&mut self, flag: bool) -> &mut Self {
+        if self.at.is_multiple_of(8) {
+            self.bytes.push(0);
+        }
+        if let Some(byte) = self.bytes.last_mut() {
+            *byte |= u8::from(flag) << (7 - self.at % 8);
+        }
+        self.at += 1;
+        self
+    }
+
+    pub(super) fn bits(&mut self, count: u32, value: impl Into<u64>) -> &mut Self {
+        let value = value.into();
+        for bit in (0..count).rev() {
+            self.flag(value >> bit & 1 == 1);
+        }
+        self
+    }
+
+    /// ue(v).
+    pub(super) fn ue(&mut self, value: impl Into<u64>) -> &mut Self {
+        let value = value.into() + 1;
+        let len = 64 - value.leading_zeros();
+        self.bits(len - 1, 0u64).bits(len, value)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// As the payload of a NAL unit behind this header: with its stop bit and emulation prevention (ITU-T H.264 §7.4.1.1).
+    pub(super) fn nal(&mut self, header: &[u8]) -> Vec<u8> {
+        self.flag(true);
+        let mut nal = header.to_vec();
+        let mut zeros = 0;
+        for byte in &self.bytes {
+            if zeros >= 2 && *byte <= 3 {
+                nal.push(3);
+                zeros = 0;
+            }
+            zeros = if *byte == 0 { zeros + 1 } else { 0 };
+            nal.push(*byte);
+        }
+        nal
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -106,6 +164,25 @@ mod tests {
                 prop_assert_eq!(bits.bits(read).is_some(), left >= read as usize);
                 prop_assert_eq!(skipping.skip(read as usize).is_some(), left >= read as usize);
                 let _ = skipping.ue();
+            }
+        }
+
+        #[test]
+        fn numbers_round_trip(numbers in proptest::collection::vec((1u32..=32, any::<u32>(), any::<bool>()), 0..16)) {
+            let mut written = BitWriter::default();
+            let fixed = |count: u32, value: u32| value >> (32 - count);
+            for (count, value, golomb) in &numbers {
+                match golomb {
+                    true => written.ue(value >> 2),
+                    false => written.bits(*count, fixed(*count, *value)),
+                };
+            }
+            let mut bits = BitReader::new(written.bytes());
+            for (count, value, golomb) in numbers {
+                match golomb {
+                    true => prop_assert_eq!(bits.ue(), Some(value >> 2)),
+                    false => prop_assert_eq!(bits.bits(count), Some(fixed(count, value))),
+                }
             }
         }
     }

@@ -164,6 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::media::bits::BitWriter;
 
     #[test]
     fn a_description_is_read_and_written() {
@@ -239,6 +240,40 @@ mod tests {
             if let Ok(info) = StreamInfo::from_description(&description) {
                 prop_assert_eq!(StreamInfo::from_description(&info.description()), Ok(info));
             }
+        }
+
+        #[test]
+        fn stream_information_round_trips(
+            block_sizes in (16u16..=4_608, 4_608u16..),
+            sample_rate in 1u32..1 << 20,
+            channels in 1u8..=8,
+            bits_per_sample in 4u8..=32,
+        ) {
+            let mut bits = BitWriter::default();
+            bits.bits(16, block_sizes.0).bits(16, block_sizes.1).bits(48, 0u8);
+            bits.bits(20, sample_rate).bits(3, channels - 1).bits(5, bits_per_sample - 1).bits(36, 0u8);
+            let mut block = bits.bytes().to_vec();
+            block.resize(STREAMINFO_LEN, 0xa5);
+            let info = StreamInfo::parse(&block).unwrap();
+            prop_assert_eq!(
+                (info.block_sizes, info.sample_rate, info.channels, info.bits_per_sample),
+                (block_sizes, sample_rate, channels, bits_per_sample)
+            );
+            prop_assert_eq!(StreamInfo::from_description(&info.description()), Ok(info));
+        }
+
+        /// Of any number of samples, at any rate, wherever in the stream.
+        #[test]
+        fn frame_headers_round_trip(
+            samples in 1u32..=65_536,
+            rate in prop_oneof![Just((0u8, None)), (1u32..65_536).prop_map(|rate| (13, Some(rate)))],
+            position in proptest::char::any(),
+        ) {
+            let mut frame = vec![0xff, 0xf8, 0x70 | rate.0, 0x18];
+            frame.extend(position.to_string().as_bytes());
+            frame.extend(((samples - 1) as u16).to_be_bytes());
+            frame.extend(rate.1.into_iter().flat_map(|rate| (rate as u16).to_be_bytes()));
+            prop_assert_eq!(FrameHeader::parse(&frame), Some(FrameHeader { samples, sample_rate: rate.1 }));
         }
     }
 }

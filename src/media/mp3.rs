@@ -96,6 +96,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::media::bits::BitWriter;
 
     #[test]
     fn headers_are_read() {
@@ -145,6 +146,23 @@ mod tests {
                 prop_assert!((8_000_000..=144_000_000).contains(&header.duration_ns()));
                 prop_assert!(header.len.is_none_or(|len| (24..=3_000).contains(&len)));
             }
+        }
+
+        #[test]
+        fn headers_round_trip(
+            (layer, version) in (1u8..=3, 1u8..=3),
+            (bitrate, rate) in (1u8..15, 0u8..3),
+            (checksum, padding, mono) in any::<(bool, bool, bool)>(),
+        ) {
+            let mut bits = BitWriter::default();
+            bits.bits(11, 0x7ffu16).bits(2, [3u8, 2, 0][usize::from(version) - 1]).bits(2, 4 - layer).flag(!checksum);
+            bits.bits(4, bitrate).bits(2, rate).flag(padding).flag(false);
+            bits.bits(2, if mono { 3u8 } else { 1 }).bits(6, 0u8);
+            let header = Header::parse(bits.bytes()).unwrap();
+            prop_assert_eq!((header.layer, header.version), (layer, version));
+            prop_assert_eq!(header.channels, if mono { 1 } else { 2 });
+            let full = [44_100, 48_000, 32_000][usize::from(rate)];
+            prop_assert_eq!(header.sample_rate, full / [1, 2, 4][usize::from(version) - 1]);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! NAL units of H.264 and H.265: how an access unit is taken apart and put together.
+//! NAL units of H.264 and H.265: how an access unit is taken apart and put together, and what can be wrong with parameter sets.
 
 #![forbid(unsafe_code)]
 
@@ -7,6 +7,26 @@ pub const START_CODE: &[u8] = &[0, 0, 0, 1];
 
 /// Tells by the first byte of a NAL unit whether it is of some kind.
 pub(super) type Test = fn(u8) -> bool;
+
+/// Why a parameter set or a decoder configuration record was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParameterSetError {
+    /// It ends before its own end.
+    #[error("{0} is truncated")]
+    Truncated(&'static str),
+    /// A field has a value that the standard excludes.
+    #[error("{0} is not valid")]
+    Invalid(&'static str),
+    /// The record carries no SPS; its parameter sets are in the stream alone.
+    #[error("no sequence parameter set")]
+    NoSps,
+    /// The SPS could not be parsed; says where.
+    #[error("sequence parameter set: {0}")]
+    Sps(String),
+    /// The picture is empty or larger than any level allows.
+    #[error("picture of {width}x{height} is not possible")]
+    Size { width: u64, height: u64 },
+}
 
 /// How NAL units are separated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

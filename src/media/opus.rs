@@ -347,6 +347,35 @@ mod tests {
         assert!(head(9, 0, &[0; 9]).write().is_err());
     }
 
+    fn any_mapping(channels: u8) -> impl Strategy<Value = Mapping> {
+        (1u8..=127, 0u8..=127).prop_flat_map(move |(streams, coupled)| {
+            let coupled = coupled.min(streams);
+            let channel = prop_oneof![0..streams + coupled, Just(255)];
+            proptest::collection::vec(channel, usize::from(channels)).prop_map(move |table| {
+                Mapping {
+                    streams,
+                    coupled,
+                    table,
+                }
+            })
+        })
+    }
+
+    fn any_head() -> impl Strategy<Value = Head> {
+        let mapped = (1u8..=8)
+            .prop_flat_map(|channels| (Just(channels), any_mapping(channels).prop_map(Some)));
+        let channels = prop_oneof![(1u8..=2, Just(None)), mapped];
+        (channels, any::<(u16, u32, i16)>()).prop_map(
+            |((channels, mapping), (pre_skip, input_sample_rate, output_gain))| Head {
+                channels,
+                pre_skip,
+                input_sample_rate,
+                output_gain,
+                mapping,
+            },
+        )
+    }
+
     proptest! {
         #[test]
         fn hostile_packets_are_short_or_refused(packet in proptest::collection::vec(any::<u8>(), 0..64)) {
@@ -363,6 +392,22 @@ mod tests {
                 let written = head.write().unwrap();
                 prop_assert_eq!(&written[9..], &bytes[9..written.len()]);
             }
+        }
+
+        #[test]
+        fn heads_round_trip(head in any_head()) {
+            let written = head.write().unwrap();
+            prop_assert_eq!(Head::parse(&written), Ok(head));
+        }
+
+        #[test]
+        fn packets_say_what_was_coded(config in 0u8..32, stereo: bool, frames in 1u8..=48) {
+            let head = config << 3 | u8::from(stereo) << 2;
+            let toc = Toc::parse(&[head | 3, frames]);
+            let one = Toc::parse(&[head]).unwrap();
+            prop_assert_eq!((one.frames, one.channels), (1, 1 + u8::from(stereo)));
+            let fits = u32::from(frames) * one.samples() <= MAX_PACKET_SAMPLES;
+            prop_assert_eq!(toc.ok(), fits.then_some(Toc { frames: frames.into(), ..one }));
         }
     }
 }

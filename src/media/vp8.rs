@@ -59,5 +59,16 @@ mod tests {
         fn hostile_frames_are_survived(frame in proptest::collection::vec(any::<u8>(), 0..16)) {
             let _ = KeyFrame::parse(&frame);
         }
+
+        #[test]
+        fn key_frames_round_trip(version in 0u8..=3, size in (1u16..0x4000, 1u16..0x4000), scaling in (0u16..4, 0u16..4)) {
+            let ([w0, w1], [h0, h1]) = (
+                (size.0 | scaling.0 << 14).to_le_bytes(),
+                (size.1 | scaling.1 << 14).to_le_bytes(),
+            );
+            let frame = [0x10 | version << 1, 0, 0, 0x9d, 0x01, 0x2a, w0, w1, h0, h1];
+            let (width, height) = size;
+            prop_assert_eq!(KeyFrame::parse(&frame), Some(KeyFrame { version, width, height }));
+        }
     }
 }

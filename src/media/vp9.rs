@@ -171,6 +171,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::media::bits::BitWriter;
 
     /// From vp9enc: 80x48.
     const KEY: [u8; 12] = [
@@ -236,6 +237,49 @@ mod tests {
             let _ = Frame::parse(&packet);
             let total: usize = frames(&packet).iter().map(|frame| frame.len()).sum();
             prop_assert!(total <= packet.len());
+        }
+
+        #[test]
+        fn key_frames_round_trip(
+            profile in 0u8..4,
+            twelve: bool,
+            (wide, high) in any::<(bool, bool)>(),
+            (width, height) in (1u32..=65_536, 1u32..=65_536),
+        ) {
+            let mut bits = BitWriter::default();
+            bits.bits(2, 2u8).flag(profile & 1 == 1).flag(profile & 2 == 2);
+            if profile == 3 {
+                bits.flag(false);
+            }
+            // A key frame that is shown.
+            bits.flag(false).flag(false).bits(2, 2u8).bits(24, 0x49_83_42u32);
+            if profile >= 2 {
+                bits.flag(twelve);
+            }
+            bits.bits(3, 2u8).flag(false);
+            if profile & 1 == 1 {
+                bits.flag(wide).flag(high).flag(false);
+            }
+            bits.bits(16, width - 1).bits(16, height - 1);
+            let bit_depth = if profile < 2 { 8 } else if twelve { 12 } else { 10 };
+            let subsampling = if profile & 1 == 1 { (wide, high) } else { (true, true) };
+            let key = KeyFrame { profile, bit_depth, subsampling, width, height };
+            prop_assert_eq!(key_frame(bits.bytes()), Some(key));
+        }
+
+        #[test]
+        fn superframes_round_trip(
+            size_len in 1u8..=4,
+            parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 1..=8),
+        ) {
+            let marker = 0xc0 | (size_len - 1) << 3 | (parts.len() - 1) as u8;
+            let mut packet = parts.concat();
+            packet.push(marker);
+            for part in &parts {
+                packet.extend(&(part.len() as u32).to_le_bytes()[..usize::from(size_len)]);
+            }
+            packet.push(marker);
+            prop_assert_eq!(frames(&packet), parts);
         }
     }
 }

@@ -93,7 +93,7 @@ fn h264(codec: &H264, record: Option<&Bytes>) -> Result<Coded, CapsError> {
     h264::AvcC::parse(record).map_err(|err| CapsError::field(MEDIA_TYPE, "codec_data", err))?;
     let size = match h264::Config::from_avcc(record) {
         Ok(config) => Some((config.width, config.height)),
-        Err(h264::H264Error::NoSps) => None,
+        Err(h264::ParameterSetError::NoSps) => None,
         Err(err) => return Err(CapsError::field(MEDIA_TYPE, "codec_data", err)),
     };
     let builder = builder.field("stream-format", "avc");
@@ -114,7 +114,7 @@ fn h265(codec: &H265, record: Option<&Bytes>) -> Result<Coded, CapsError> {
     h265::HvcC::parse(record).map_err(|err| CapsError::field(MEDIA_TYPE, "codec_data", err))?;
     let size = match h265::Config::from_hvcc(record) {
         Ok(config) => Some(config.size()),
-        Err(h265::H265Error::NoSps) => None,
+        Err(h265::ParameterSetError::NoSps) => None,
         Err(err) => return Err(CapsError::field(MEDIA_TYPE, "codec_data", err)),
     };
     let format = if codec.inline { "hev1" } else { "hvc1" };

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::media::{bits::BitWriter, ratio};
 
 /// What av1enc makes of 80x48, with its frame cut short: temporal delimiter, sequence header, frame.
 fn key_unit() -> Vec<u8> {
@@ -156,6 +157,93 @@ fn timing_tier_and_high_bit_depth_are_read() {
     assert_eq!(header.codec().to_string(), "av01.2.13H.12");
 }
 
+prop_compose! {
+    /// 4:2:0, with a frame rate.
+    fn any_header()(
+        profile in proptest::sample::select(vec![0u8, 2]),
+        level in 0u8..24,
+        high_tier: bool,
+        (width, height) in (1u32..=65_536, 1u32..=65_536),
+        bit_depth in proptest::sample::select(vec![8u8, 10, 12]),
+        monochrome: bool,
+        chroma_sample_position in 0u8..3,
+        (rate, base) in (1u32..=60_000, 1u32..=1_001),
+    ) -> (SequenceHeader, (u32, u32)) {
+        // 12 bits and 4:2:0 together are in the professional profile alone, and 8 and 10 bits in the main one.
+        let profile = if bit_depth == 12 { 2 } else if monochrome { profile } else { 0 };
+        let header = SequenceHeader {
+            profile, level, high_tier: high_tier && level > 7, width, height, bit_depth, monochrome,
+            subsampling: (true, true),
+            chroma_sample_position: if monochrome { 0 } else { chroma_sample_position },
+            framerate: ratio::framerate(rate.into(), base.into()),
+        };
+        (header, (rate, base))
+    }
+}
+
+/// §5.5.1, without a decoder model.
+fn written_header(
+    header: &SequenceHeader,
+    (rate, base): (u32, u32),
+    operating_points: u8,
+) -> Vec<u8> {
+    let mut bits = BitWriter::default();
+    bits.bits(3, header.profile).flag(false).flag(false);
+    // Timing of pictures with equal intervals, each of one tick.
+    bits.flag(true)
+        .bits(32, base)
+        .bits(32, rate)
+        .flag(true)
+        .ue(0u8)
+        .flag(false);
+    bits.flag(false).bits(5, operating_points - 1);
+    for point in 0..operating_points {
+        let level = if point == 0 { header.level } else { 0 };
+        bits.bits(12, 0u16).bits(5, level);
+        if level > 7 {
+            bits.flag(header.high_tier);
+        }
+    }
+    bits.bits(4, 15u8)
+        .bits(4, 15u8)
+        .bits(16, header.width - 1)
+        .bits(16, header.height - 1);
+    // No frame ids; the first three tools; four more, no order hints, screen content tools and integer vectors as chosen, three more.
+    bits.flag(false)
+        .bits(3, 7u8)
+        .bits(4, 0u8)
+        .flag(false)
+        .flag(true)
+        .flag(true)
+        .bits(3, 0u8);
+    bits.flag(header.bit_depth > 8);
+    if header.profile == 2 && header.bit_depth > 8 {
+        bits.flag(header.bit_depth == 12);
+    }
+    bits.flag(header.monochrome).flag(false).flag(false);
+    if !header.monochrome {
+        if header.bit_depth == 12 {
+            bits.bits(2, 3u8);
+        }
+        bits.bits(2, header.chroma_sample_position);
+    }
+    bits.flag(true);
+    bits.bytes().to_vec()
+}
+
+fn written_obu(kind: u8, extension: Option<u8>, payload: &[u8]) -> Vec<u8> {
+    let mut obu = vec![kind << 3 | u8::from(extension.is_some()) << 2 | 2];
+    obu.extend(extension);
+    let mut len = payload.len();
+    while len > 0x7f {
+        obu.push(0x80 | len as u8);
+        len >>= 7;
+    }
+    obu.push(len as u8);
+    obu.extend(payload);
+    obu
+}
+
 proptest! {
     #[test]
     fn hostile_units_are_survived(unit in proptest::collection::vec(any::<u8>(), 0..64)) {
@@ -173,5 +261,33 @@ proptest! {
         let _ = SequenceHeader::parse(&bytes);
         let _ = Av1C::parse(&bytes);
         let _ = Av1C::parse(&[&[0x81, 0, 0, 0, 0x0a, 0x30][..], &bytes].concat());
+    }
+
+    #[test]
+    fn sequence_headers_and_records_round_trip((header, rate) in any_header(), operating_points in 1u8..=32) {
+        let payload = written_header(&header, rate, operating_points);
+        prop_assert_eq!(SequenceHeader::parse(&payload), Ok(header));
+        let unit = [written_obu(2, None, &[]), written_obu(1, Some(0), &payload)].concat();
+        let record = Av1C::from_temporal_unit(&unit).unwrap().unwrap();
+        let parsed = Av1C::parse(&record).unwrap();
+        prop_assert_eq!(parsed.sequence_header, Some(header));
+        prop_assert_eq!(
+            (parsed.profile, parsed.level, parsed.high_tier, parsed.bit_depth),
+            (header.profile, header.level, header.high_tier, header.bit_depth)
+        );
+    }
+
+    #[test]
+    fn units_round_trip(
+        units in proptest::collection::vec(
+            (0u8..16, any::<Option<u8>>(), proptest::collection::vec(any::<u8>(), 0..300)), 0..5,
+        ),
+    ) {
+        let written: Vec<_> = units.iter().map(|(kind, extension, payload)| written_obu(*kind, *extension, payload)).collect();
+        let whole = written.concat();
+        let read: Vec<_> = obus(&whole).map(|obu| (obu.kind, obu.payload, obu.bytes)).collect();
+        let expected: Vec<_> =
+            units.iter().zip(&written).map(|((kind, _, payload), bytes)| (*kind, &payload[..], &bytes[..])).collect();
+        prop_assert_eq!(read, expected);
     }
 }

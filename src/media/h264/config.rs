@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes};
 use h264_reader::nal::sps::{ChromaFormat, FrameMbsFlags, PicOrderCntType, SeqParameterSet};
 use h264_reader::nal::{Nal, RefNal};
 
-use super::{H264Error, NalFormat, nal_type};
+use super::{NalFormat, ParameterSetError, nal_type};
 use crate::media::{
     codec,
     nal::without_trailing_zeros,
@@ -39,8 +39,8 @@ impl<'a> AvcC<'a> {
     /// Reads a record; what follows the PPS (chroma format and bit depths of high profiles) is not looked at.
     ///
     /// # Errors
-    /// [`H264Error::Truncated`] or [`H264Error::Invalid`].
-    pub fn parse(record: &'a [u8]) -> Result<Self, H264Error> {
+    /// [`ParameterSetError::Truncated`] or [`ParameterSetError::Invalid`].
+    pub fn parse(record: &'a [u8]) -> Result<Self, ParameterSetError> {
         let Some((
             &[
                 version,
@@ -53,17 +53,19 @@ impl<'a> AvcC<'a> {
             rest,
         )) = record.split_first_chunk::<6>()
         else {
-            return Err(H264Error::Truncated("avcC"));
+            return Err(ParameterSetError::Truncated("avcC"));
         };
         if version != 1 {
-            return Err(H264Error::Invalid("avcC version"));
+            return Err(ParameterSetError::Invalid("avcC version"));
         }
         let length_size = (length_size & 3) + 1;
         if length_size == 3 {
-            return Err(H264Error::Invalid("avcC NAL unit length"));
+            return Err(ParameterSetError::Invalid("avcC NAL unit length"));
         }
         let (sps, rest) = read_sets(rest, sps_count & 0x1f, nal_type::SPS)?;
-        let (&pps_count, rest) = rest.split_first().ok_or(H264Error::Truncated("avcC"))?;
+        let (&pps_count, rest) = rest
+            .split_first()
+            .ok_or(ParameterSetError::Truncated("avcC"))?;
         let (pps, _) = read_sets(rest, pps_count, nal_type::PPS)?;
         Ok(Self {
             profile_idc,
@@ -84,8 +86,8 @@ impl<'a> AvcC<'a> {
 
 type Sets<'a> = (Vec<&'a [u8]>, &'a [u8]);
 
-fn read_sets(mut rest: &[u8], count: u8, kind: u8) -> Result<Sets<'_>, H264Error> {
-    let truncated = || H264Error::Truncated("avcC");
+fn read_sets(mut rest: &[u8], count: u8, kind: u8) -> Result<Sets<'_>, ParameterSetError> {
+    let truncated = || ParameterSetError::Truncated("avcC");
     let mut sets = Vec::new();
     for _ in 0..count {
         let (len, after) = rest.split_first_chunk::<2>().ok_or_else(truncated)?;
@@ -100,7 +102,7 @@ fn read_sets(mut rest: &[u8], count: u8, kind: u8) -> Result<Sets<'_>, H264Error
 }
 
 /// A parameter set of its kind, header byte included.
-fn check_set(set: &[u8], kind: u8) -> Result<(), H264Error> {
+fn check_set(set: &[u8], kind: u8) -> Result<(), ParameterSetError> {
     let name = if kind == nal_type::SPS {
         "sequence parameter set"
     } else {
@@ -110,10 +112,10 @@ fn check_set(set: &[u8], kind: u8) -> Result<(), H264Error> {
     // An SPS has three fixed bytes after its header.
     let shortest = if kind == nal_type::SPS { 4 } else { 2 };
     match set.first() {
-        Some(header) if header & 0x9f != kind => Err(H264Error::Invalid(name)),
-        Some(_) if set.len() > MAX_SET_LEN => Err(H264Error::Invalid(name)),
+        Some(header) if header & 0x9f != kind => Err(ParameterSetError::Invalid(name)),
+        Some(_) if set.len() > MAX_SET_LEN => Err(ParameterSetError::Invalid(name)),
         Some(_) if set.len() >= shortest => Ok(()),
-        _ => Err(H264Error::Truncated(name)),
+        _ => Err(ParameterSetError::Truncated(name)),
     }
 }
 
@@ -154,10 +156,10 @@ impl Config {
     /// From a decoder configuration record.
     ///
     /// # Errors
-    /// [`H264Error::NoSps`] for a record without one (use [`AvcC`] and the stream), otherwise what is wrong with it.
-    pub fn from_avcc(record: &[u8]) -> Result<Self, H264Error> {
+    /// [`ParameterSetError::NoSps`] for a record without one (use [`AvcC`] and the stream), otherwise what is wrong with it.
+    pub fn from_avcc(record: &[u8]) -> Result<Self, ParameterSetError> {
         let avcc = AvcC::parse(record)?;
-        let first = avcc.sps.first().ok_or(H264Error::NoSps)?;
+        let first = avcc.sps.first().ok_or(ParameterSetError::NoSps)?;
         let mut config = Self::from_sps(first)?;
         config.length_size = Some(avcc.length_size);
         config.sps = copy_sets(&avcc.sps);
@@ -169,7 +171,7 @@ impl Config {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn from_parameter_sets(sps: &[u8], pps: &[u8]) -> Result<Self, H264Error> {
+    pub fn from_parameter_sets(sps: &[u8], pps: &[u8]) -> Result<Self, ParameterSetError> {
         check_set(sps, nal_type::SPS)?;
         check_set(pps, nal_type::PPS)?;
         let mut config = Self::from_sps(sps)?;
@@ -182,7 +184,10 @@ impl Config {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn from_access_unit(au: &[u8], format: NalFormat) -> Result<Option<Self>, H264Error> {
+    pub fn from_access_unit(
+        au: &[u8],
+        format: NalFormat,
+    ) -> Result<Option<Self>, ParameterSetError> {
         let of =
             |kind: u8| super::leading_nals(au, format).filter(move |nal| nal[0] & 0x1f == kind);
         let (Some(sps), Some(pps)) = (of(nal_type::SPS).next(), of(nal_type::PPS).next()) else {
@@ -199,10 +204,10 @@ impl Config {
         Ok(Some(config))
     }
 
-    fn from_sps(nal: &[u8]) -> Result<Self, H264Error> {
+    fn from_sps(nal: &[u8]) -> Result<Self, ParameterSetError> {
         let nal = without_trailing_zeros(nal);
         let sps = SeqParameterSet::from_bits(RefNal::new(nal, &[], true).rbsp_bits())
-            .map_err(|error| H264Error::Sps(format!("{error:?}")))?;
+            .map_err(|error| ParameterSetError::Sps(format!("{error:?}")))?;
         let (width, height) = cropped_size(&sps)?;
         let vui = sps.vui_parameters.as_ref();
         let sample_aspect = vui
@@ -344,10 +349,10 @@ fn size_in_mbs(sps: &SeqParameterSet) -> (u64, u64) {
 }
 
 /// ITU-T H.264 §7.4.2.1.1, equations 7-19 to 7-22.
-fn cropped_size(sps: &SeqParameterSet) -> Result<(u32, u32), H264Error> {
+fn cropped_size(sps: &SeqParameterSet) -> Result<(u32, u32), ParameterSetError> {
     let (mbs_wide, mbs_high) = size_in_mbs(sps);
     let (mut width, mut height) = (mbs_wide * 16, mbs_high * 16);
-    let refused = |width, height| Err(H264Error::Size { width, height });
+    let refused = |width, height| Err(ParameterSetError::Size { width, height });
     if width > u64::from(MAX_DIMENSION) || height > u64::from(MAX_DIMENSION) {
         return refused(width, height);
     }

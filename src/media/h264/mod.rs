@@ -8,7 +8,7 @@
 mod config;
 mod nal;
 
-pub use super::nal::{LengthPrefixed, NalFormat, Nals, Parts, START_CODE, nals};
+pub use super::nal::{LengthPrefixed, NalFormat, Nals, ParameterSetError, Parts, START_CODE, nals};
 pub use config::{AvcC, Config, MAX_DIMENSION};
 
 use super::nal as units;
@@ -21,26 +21,6 @@ pub mod nal_type {
     pub const SPS: u8 = 7;
     pub const PPS: u8 = 8;
     pub const AUD: u8 = 9;
-}
-
-/// Why a parameter set or a decoder configuration record was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum H264Error {
-    /// It ends before its own end.
-    #[error("{0} is truncated")]
-    Truncated(&'static str),
-    /// A field has a value that the standard excludes.
-    #[error("{0} is not valid")]
-    Invalid(&'static str),
-    /// The record carries no SPS; its parameter sets are in the stream alone.
-    #[error("no sequence parameter set")]
-    NoSps,
-    /// The SPS could not be parsed; says where.
-    #[error("sequence parameter set: {0}")]
-    Sps(String),
-    /// The picture is empty or larger than any level allows.
-    #[error("picture of {width}x{height} is not possible")]
-    Size { width: u64, height: u64 },
 }
 
 /// Which parameter sets an access unit brings along.

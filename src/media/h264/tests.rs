@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::media::codec;
+use crate::media::{bits::BitWriter, codec, nal};
 
 /// An access unit of NAL units given as hex, behind four-byte start codes.
 fn byte_stream(units: &[&str]) -> Vec<u8> {
@@ -253,66 +253,42 @@ fn records_that_cannot_be_used_are_refused() {
         record[at] = byte;
         Config::from_avcc(&record)
     };
-    assert_eq!(with(0, 2), Err(H264Error::Invalid("avcC version")));
+    assert_eq!(with(0, 2), Err(ParameterSetError::Invalid("avcC version")));
     assert_eq!(
         with(4, 0xfe),
-        Err(H264Error::Invalid("avcC NAL unit length"))
+        Err(ParameterSetError::Invalid("avcC NAL unit length"))
     );
     assert_eq!(
         with(8, 0x68),
-        Err(H264Error::Invalid("sequence parameter set"))
+        Err(ParameterSetError::Invalid("sequence parameter set"))
     );
     assert_eq!(
         with(8, 0xe7),
-        Err(H264Error::Invalid("sequence parameter set"))
+        Err(ParameterSetError::Invalid("sequence parameter set"))
     );
     let without_sets = [1, 0x42, 0xc0, 0x1e, 0xff, 0xe0, 0];
-    assert_eq!(Config::from_avcc(&without_sets), Err(H264Error::NoSps));
+    assert_eq!(
+        Config::from_avcc(&without_sets),
+        Err(ParameterSetError::NoSps)
+    );
     assert_eq!(AvcC::parse(&without_sets).unwrap().length_size, 4);
 }
 
 /// The SPS of a baseline stream of the given size in macroblocks, level 4, without VUI, written bit by bit.
 fn sps(profile: u8, poc_type: u32, mbs: (u32, u32)) -> Vec<u8> {
-    let mut bits = String::new();
-    let ue = |bits: &mut String, value: u32| {
-        let value = u64::from(value) + 1;
-        let len = 64 - value.leading_zeros() as usize;
-        bits.push_str(&"0".repeat(len - 1));
-        bits.push_str(&format!("{value:b}"));
-    };
-    ue(&mut bits, 0); // seq_parameter_set_id
+    let mut bits = BitWriter::default();
+    bits.ue(0u8); // seq_parameter_set_id
     if profile == 100 {
-        for value in [1, 0, 0] {
-            ue(&mut bits, value); // 4:2:0, 8 bits
-        }
-        bits.push_str("00");
+        bits.ue(1u8).ue(0u8).ue(0u8).bits(2, 0u8); // 4:2:0, 8 bits
     }
-    ue(&mut bits, 0); // log2_max_frame_num_minus4
-    ue(&mut bits, poc_type);
+    bits.ue(0u8).ue(poc_type); // log2_max_frame_num_minus4
     if poc_type == 0 {
-        ue(&mut bits, 0);
+        bits.ue(0u8);
     }
-    ue(&mut bits, 1); // max_num_ref_frames
-    bits.push('0');
-    ue(&mut bits, mbs.0 - 1);
-    ue(&mut bits, mbs.1 - 1);
-    bits.push_str("1100"); // frames only, direct_8x8, no cropping, no VUI
-    bits.push('1');
-    let mut nal = vec![0x67, profile, 0, 40];
-    let mut zeros = 0;
-    for byte in bits.as_bytes().chunks(8) {
-        let byte = byte
-            .iter()
-            .enumerate()
-            .fold(0, |sum, (at, bit)| sum | (bit - b'0') << (7 - at));
-        if zeros >= 2 && byte <= 3 {
-            nal.push(3);
-            zeros = 0;
-        }
-        zeros = if byte == 0 { zeros + 1 } else { 0 };
-        nal.push(byte);
-    }
-    nal
+    bits.ue(1u8).flag(false); // max_num_ref_frames
+    bits.ue(mbs.0 - 1).ue(mbs.1 - 1);
+    bits.bits(4, 0b1100u8); // frames only, direct_8x8, no cropping, no VUI
+    bits.nal(&[0x67, profile, 0, 40])
 }
 
 #[test]
@@ -338,11 +314,17 @@ fn absurd_pictures_are_refused() {
         Config::from_parameter_sets(&sps(77, 0, mbs), &[0x68, 0xce]).map(|config| config.width)
     };
     assert_eq!(size((1_056, 2)), Ok(MAX_DIMENSION));
-    assert!(matches!(size((1_057, 2)), Err(H264Error::Size { .. })));
-    assert!(matches!(size((2, 1 << 31)), Err(H264Error::Size { .. })));
+    assert!(matches!(
+        size((1_057, 2)),
+        Err(ParameterSetError::Size { .. })
+    ));
+    assert!(matches!(
+        size((2, 1 << 31)),
+        Err(ParameterSetError::Size { .. })
+    ));
     assert!(matches!(
         size((u32::MAX, u32::MAX)),
-        Err(H264Error::Size { .. })
+        Err(ParameterSetError::Size { .. })
     ));
 }
 
@@ -521,5 +503,38 @@ proptest! {
             au.extend_from_slice(unit);
         }
         prop_assert_eq!(nals(&au, NalFormat::ByteStream).collect::<Vec<_>>(), units);
+    }
+
+    #[test]
+    fn lengths_and_start_codes_round_trip(units in proptest::collection::vec(
+        proptest::collection::vec(1u8..=255, 1..20), 0..6,
+    )) {
+        let au: Vec<u8> = units.iter().flat_map(|unit| [START_CODE, unit].concat()).collect();
+        let prefixed = nal::LengthPrefixed::new(&au, |_| true);
+        let prefixed: Vec<u8> = prefixed.parts().iter().flatten().copied().collect();
+        let format = NalFormat::Length { size: 4 };
+        prop_assert_eq!(nals(&prefixed, format).collect::<Vec<_>>(), units);
+        let again = nal::byte_stream(&prefixed, format, |_| false, std::iter::empty());
+        prop_assert_eq!(again.iter().flatten().copied().collect::<Vec<_>>(), au);
+    }
+
+    #[test]
+    fn parameter_sets_and_records_round_trip(
+        profile in proptest::sample::select(vec![66u8, 77, 100]),
+        poc_type in proptest::sample::select(vec![0u32, 2]),
+        mbs in (1u32..=1_056, 1u32..=1_056),
+    ) {
+        let sps = sps(profile, poc_type, mbs);
+        let mut config = Config::from_parameter_sets(&sps, &[0x68, 0xce]).unwrap();
+        prop_assert_eq!((config.width, config.height), (16 * mbs.0, 16 * mbs.1));
+        prop_assert_eq!(config.codec_string(false), format!("avc1.{profile:02x}0028"));
+        let record = config.to_avcc();
+        let avcc = AvcC::parse(&record).unwrap();
+        prop_assert_eq!((avcc.profile_idc, avcc.constraints, avcc.level_idc, avcc.length_size), (profile, 0, 40, 4));
+        prop_assert_eq!((avcc.sps, avcc.pps), (vec![&sps[..]], vec![&[0x68, 0xce][..]]));
+        let again = Config::from_avcc(&record).unwrap();
+        prop_assert_eq!(&again.to_avcc(), &record);
+        config.length_size = Some(4);
+        prop_assert_eq!(again, config);
     }
 }

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes};
 
 use super::hvcc::check_set;
 use super::sps::Sps;
-use super::{H265Error, HvcC, NalFormat, kind, nal_type};
+use super::{HvcC, NalFormat, ParameterSetError, kind, nal_type};
 use crate::media::codec;
 use crate::media::nal::without_trailing_zeros;
 use crate::media::ratio::{self, reduce};
@@ -23,10 +23,10 @@ impl Config {
     /// From a decoder configuration record.
     ///
     /// # Errors
-    /// [`H265Error::NoSps`] for a record without one (use [`HvcC`] and the stream), otherwise what is wrong with it.
-    pub fn from_hvcc(record: &[u8]) -> Result<Self, H265Error> {
+    /// [`ParameterSetError::NoSps`] for a record without one (use [`HvcC`] and the stream), otherwise what is wrong with it.
+    pub fn from_hvcc(record: &[u8]) -> Result<Self, ParameterSetError> {
         let hvcc = HvcC::parse(record)?;
-        let sps = Sps::parse(hvcc.sps.first().ok_or(H265Error::NoSps)?)?;
+        let sps = Sps::parse(hvcc.sps.first().ok_or(ParameterSetError::NoSps)?)?;
         let copy = |sets: &[&[u8]]| sets.iter().map(|set| copy_set(set)).collect();
         Ok(Self {
             sps,
@@ -39,7 +39,10 @@ impl Config {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn from_access_unit(au: &[u8], format: NalFormat) -> Result<Option<Self>, H265Error> {
+    pub fn from_access_unit(
+        au: &[u8],
+        format: NalFormat,
+    ) -> Result<Option<Self>, ParameterSetError> {
         let mut sets = [const { Vec::new() }; 3];
         for nal in super::leading_nals(au, format) {
             let kind = kind(nal[0]);

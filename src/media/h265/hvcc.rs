@@ -1,6 +1,6 @@
 //! The decoder configuration record.
 
-use super::{H265Error, NalFormat, kind, nal_type};
+use super::{NalFormat, ParameterSetError, kind, nal_type};
 use crate::media::codec;
 use crate::media::nal::without_trailing_zeros;
 
@@ -26,10 +26,10 @@ impl<'a> HvcC<'a> {
     /// Reads a record; SEI messages in it are not looked at.
     ///
     /// # Errors
-    /// [`H265Error::Truncated`] or [`H265Error::Invalid`].
-    pub fn parse(record: &'a [u8]) -> Result<Self, H265Error> {
+    /// [`ParameterSetError::Truncated`] or [`ParameterSetError::Invalid`].
+    pub fn parse(record: &'a [u8]) -> Result<Self, ParameterSetError> {
         let Some((fixed, mut rest)) = record.split_first_chunk::<FIXED_LEN>() else {
-            return Err(H265Error::Truncated(HVCC));
+            return Err(ParameterSetError::Truncated(HVCC));
         };
         let &[
             version,
@@ -45,11 +45,11 @@ impl<'a> HvcC<'a> {
         let &[k0, k1, k2, k3, k4, k5, level_idc, ..] = &constraints;
         // Drafts of the standard wrote 0.
         if version > 1 {
-            return Err(H265Error::Invalid("hvcC version"));
+            return Err(ParameterSetError::Invalid("hvcC version"));
         }
         let length_size = (length_size & 3) + 1;
         if length_size == 3 {
-            return Err(H265Error::Invalid("hvcC NAL unit length"));
+            return Err(ParameterSetError::Invalid("hvcC NAL unit length"));
         }
         let mut hvcc = Self {
             codec: codec::H265 {
@@ -72,14 +72,15 @@ impl<'a> HvcC<'a> {
         Ok(hvcc)
     }
 
-    fn read_array(&mut self, rest: &'a [u8]) -> Result<&'a [u8], H265Error> {
-        let truncated = H265Error::Truncated(HVCC);
-        let (&[array, count0, count1], mut rest) = rest.split_first_chunk().ok_or(truncated)?;
+    fn read_array(&mut self, rest: &'a [u8]) -> Result<&'a [u8], ParameterSetError> {
+        let truncated = || ParameterSetError::Truncated(HVCC);
+        let (&[array, count0, count1], mut rest) =
+            rest.split_first_chunk().ok_or_else(truncated)?;
         for _ in 0..u16::from_be_bytes([count0, count1]) {
-            let (len, after) = rest.split_first_chunk::<2>().ok_or(truncated)?;
+            let (len, after) = rest.split_first_chunk::<2>().ok_or_else(truncated)?;
             let (set, after) = after
                 .split_at_checked(u16::from_be_bytes(*len).into())
-                .ok_or(truncated)?;
+                .ok_or_else(truncated)?;
             rest = after;
             let sets = match array & 0x3f {
                 nal_type::VPS => &mut self.vps,
@@ -101,7 +102,7 @@ impl<'a> HvcC<'a> {
 }
 
 /// A parameter set of its kind, header included.
-pub(super) fn check_set(set: &[u8], expected: u8) -> Result<(), H265Error> {
+pub(super) fn check_set(set: &[u8], expected: u8) -> Result<(), ParameterSetError> {
     let name = match expected {
         nal_type::VPS => "video parameter set",
         nal_type::SPS => "sequence parameter set",
@@ -109,10 +110,10 @@ pub(super) fn check_set(set: &[u8], expected: u8) -> Result<(), H265Error> {
     };
     match *without_trailing_zeros(set) {
         [header, _, _, ..] if header & 0x80 != 0 || kind(header) != expected => {
-            Err(H265Error::Invalid(name))
+            Err(ParameterSetError::Invalid(name))
         }
         [_, _, _, ..] if set.len() <= usize::from(u16::MAX) => Ok(()),
-        [_, _, _, ..] => Err(H265Error::Invalid(name)),
-        _ => Err(H265Error::Truncated(name)),
+        [_, _, _, ..] => Err(ParameterSetError::Invalid(name)),
+        _ => Err(ParameterSetError::Truncated(name)),
     }
 }

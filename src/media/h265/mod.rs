@@ -8,7 +8,7 @@ mod config;
 mod hvcc;
 mod sps;
 
-pub use super::nal::{LengthPrefixed, NalFormat, Parts};
+pub use super::nal::{LengthPrefixed, NalFormat, ParameterSetError, Parts};
 pub use config::Config;
 pub use hvcc::HvcC;
 
@@ -31,23 +31,6 @@ pub mod nal_type {
     pub const SPS: u8 = 33;
     pub const PPS: u8 = 34;
     pub const AUD: u8 = 35;
-}
-
-/// Why a parameter set or a decoder configuration record was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum H265Error {
-    /// It ends before its own end.
-    #[error("{0} is truncated")]
-    Truncated(&'static str),
-    /// A field has a value that the standard excludes.
-    #[error("{0} is not valid")]
-    Invalid(&'static str),
-    /// The record carries no SPS; its parameter sets are in the stream alone.
-    #[error("no sequence parameter set")]
-    NoSps,
-    /// The picture is empty or larger than any level allows.
-    #[error("picture of {width}x{height} is not possible")]
-    Size { width: u64, height: u64 },
 }
 
 /// What kind of picture an access unit is.

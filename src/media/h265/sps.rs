@@ -1,6 +1,6 @@
 //! The sequence parameter set (ITU-T H.265 §7.3.2.2, Annex E).
 
-use super::H265Error;
+use super::ParameterSetError;
 use crate::media::bits::BitReader;
 use crate::media::codec;
 use crate::media::nal::Rbsp;
@@ -40,22 +40,22 @@ pub(super) struct Vui {
 
 impl Sps {
     /// Reads a NAL unit, header included.
-    pub(super) fn parse(nal: &[u8]) -> Result<Self, H265Error> {
+    pub(super) fn parse(nal: &[u8]) -> Result<Self, ParameterSetError> {
         let rbsp: Vec<u8> = Rbsp::new(nal.get(2..).unwrap_or_default())
             .take(MAX_RBSP_LEN)
             .collect();
-        read(&mut BitReader::new(&rbsp))?.ok_or(H265Error::Truncated(SPS))
+        read(&mut BitReader::new(&rbsp))?.ok_or(ParameterSetError::Truncated(SPS))
     }
 }
 
 /// `Ok(None)` where the bits end.
-fn read(bits: &mut BitReader<'_>) -> Result<Option<Sps>, H265Error> {
+fn read(bits: &mut BitReader<'_>) -> Result<Option<Sps>, ParameterSetError> {
     let Some(head) = Head::read(bits) else {
         return Ok(None);
     };
     let (width, height) = head.cropped_size()?;
     if head.chroma_format_idc > 3 || head.bit_depth_luma > 16 || head.bit_depth_chroma > 16 {
-        return Err(H265Error::Invalid(SPS));
+        return Err(ParameterSetError::Invalid(SPS));
     }
     // The rest is good to know, and long: what cannot be read of it is not there.
     let vui = read_tail(bits, &head).unwrap_or_default();
@@ -139,8 +139,8 @@ impl Head {
     }
 
     /// ITU-T H.265 §7.4.3.2.1 and Table 6-1.
-    fn cropped_size(&self) -> Result<(u32, u32), H265Error> {
-        let refused = |width, height| Err(H265Error::Size { width, height });
+    fn cropped_size(&self) -> Result<(u32, u32), ParameterSetError> {
+        let refused = |width, height| Err(ParameterSetError::Size { width, height });
         if self.width > MAX_DIMENSION || self.height > MAX_DIMENSION {
             return refused(self.width, self.height);
         }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::sps::Sps;
 use super::*;
-use crate::media::nal::START_CODE;
+use crate::media::{bits::BitWriter, codec, nal::START_CODE};
 
 // What x265 makes of 80x48 at 29.97 frames a second.
 const VPS: &str = "40010c01ffff01600000030090000003000003003f959009";
@@ -77,15 +77,18 @@ fn records_that_cannot_be_used_are_refused() {
         record[at] = byte;
         Config::from_hvcc(&record)
     };
-    assert_eq!(with(0, 2), Err(H265Error::Invalid("hvcC version")));
-    assert_eq!(with(21, 2), Err(H265Error::Invalid("hvcC NAL unit length")));
+    assert_eq!(with(0, 2), Err(ParameterSetError::Invalid("hvcC version")));
+    assert_eq!(
+        with(21, 2),
+        Err(ParameterSetError::Invalid("hvcC NAL unit length"))
+    );
     assert_eq!(
         with(28, 0xff),
-        Err(H265Error::Invalid("video parameter set"))
+        Err(ParameterSetError::Invalid("video parameter set"))
     );
     let mut empty = written[..23].to_vec();
     empty[22] = 0;
-    assert_eq!(Config::from_hvcc(&empty), Err(H265Error::NoSps));
+    assert_eq!(Config::from_hvcc(&empty), Err(ParameterSetError::NoSps));
 }
 
 #[test]
@@ -163,7 +166,10 @@ fn a_set_that_is_missing_or_broken_is_told() {
         &byte_stream(&[VPS, &SPS[..20], PPS, IDR]),
         NalFormat::ByteStream,
     );
-    assert_eq!(short, Err(H265Error::Truncated("sequence parameter set")));
+    assert_eq!(
+        short,
+        Err(ParameterSetError::Truncated("sequence parameter set"))
+    );
 }
 
 /// Only what is behind the reorder depth may be missing: then it is not known.
@@ -177,6 +183,61 @@ fn every_truncation_of_a_set_is_refused_or_known_in_part() {
             assert_eq!(part.reorder_depth, whole.reorder_depth);
         }
     }
+}
+
+prop_compose! {
+    fn any_codec()(
+        profile_space in 0u8..4,
+        profile_idc in 0u8..32,
+        (compatibility, high_tier, level_idc, constraints) in any::<(u32, bool, u8, [u8; 6])>(),
+    ) -> codec::H265 {
+        codec::H265 { inline: true, profile_space, profile_idc, compatibility, high_tier, level_idc, constraints }
+    }
+}
+
+/// A sequence parameter set that says this and little else: 4:2:0, one sub-layer, and a VUI with timing alone.
+fn written_sps(
+    codec: &codec::H265,
+    size: (u32, u32),
+    crop: [u32; 4],
+    depth: u8,
+    reorder: u8,
+    timing: (u32, u32),
+) -> Vec<u8> {
+    let mut bits = BitWriter::default();
+    bits.bits(4, 0u8).bits(3, 0u8).flag(true);
+    bits.bits(2, codec.profile_space)
+        .flag(codec.high_tier)
+        .bits(5, codec.profile_idc);
+    bits.bits(32, codec.compatibility);
+    for byte in codec.constraints {
+        bits.bits(8, byte);
+    }
+    bits.bits(8, codec.level_idc)
+        .ue(0u8)
+        .ue(1u8)
+        .ue(size.0)
+        .ue(size.1)
+        .flag(true);
+    for offset in crop {
+        bits.ue(offset);
+    }
+    bits.ue(depth - 8).ue(depth - 8).ue(4u8).flag(true);
+    bits.ue(4u8).ue(reorder).ue(0u8);
+    for _ in 0..6 {
+        bits.ue(1u8);
+    }
+    // No scaling lists, tools, PCM, reference picture sets, long-term pictures.
+    bits.flag(false)
+        .bits(2, 0u8)
+        .flag(false)
+        .ue(0u8)
+        .flag(false)
+        .bits(2, 0u8);
+    // VUI: nothing before the timing, frames.
+    bits.flag(true).bits(4, 0u8).bits(4, 0u8).flag(true);
+    bits.bits(32, timing.0).bits(32, timing.1);
+    bits.nal(&[0x42, 1])
 }
 
 proptest! {
@@ -212,5 +273,32 @@ proptest! {
         let _ = Config::from_hvcc(&bytes);
         let fixed = &config().to_hvcc()[..23];
         let _ = Config::from_hvcc(&[fixed, &bytes].concat());
+    }
+
+    #[test]
+    fn parameter_sets_and_records_round_trip(
+        codec in any_codec(),
+        size in (64u32..=16_888, 64u32..=16_888),
+        crop in proptest::array::uniform4(0u32..16),
+        depth in 8u8..=15,
+        reorder in 0u8..=16,
+        timing in (1u32..=1_001, 1_001u32..=60_000),
+    ) {
+        let sps = written_sps(&codec, size, crop, depth, reorder, timing);
+        let [left, right, top, bottom] = crop;
+        let shown = (size.0 - 2 * (left + right), size.1 - 2 * (top + bottom));
+        let parsed = Sps::parse(&sps).unwrap();
+        prop_assert_eq!(parsed.codec, codec);
+        prop_assert_eq!((parsed.width, parsed.height), shown);
+        prop_assert_eq!((parsed.bit_depth_luma, parsed.bit_depth_chroma, parsed.reorder_depth), (depth, depth, reorder));
+        prop_assert_eq!(parsed.vui.timing, Some((timing.1, timing.0)));
+
+        let au = [&byte_stream(&[VPS, PPS])[..], START_CODE, &sps].concat();
+        let config = Config::from_access_unit(&au, NalFormat::ByteStream).unwrap().unwrap();
+        let record = config.to_hvcc();
+        let again = Config::from_hvcc(&record).unwrap();
+        prop_assert_eq!(again.to_hvcc(), record);
+        prop_assert_eq!(again.parameter_sets().collect::<Vec<_>>(), config.parameter_sets().collect::<Vec<_>>());
+        prop_assert_eq!((again.size(), again.codec(false)), (shown, config.codec(false)));
     }
 }

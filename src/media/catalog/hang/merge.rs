@@ -65,6 +65,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use super::super::{tests::any_catalog, write};
     use super::*;
 
     fn merged(mut target: Value, patch: Value) -> Value {
@@ -195,7 +196,41 @@ mod tests {
         }
     }
 
+    /// RFC 7396 cannot say that a member is to be null.
+    fn patch(from: &Value, to: &Value) -> Value {
+        let (Value::Object(from), Value::Object(to)) = (from, to) else {
+            return to.clone();
+        };
+        let gone = from.keys().filter(|key| !to.contains_key(*key));
+        let gone = gone.map(|key| (key.clone(), Value::Null));
+        let changed = to
+            .iter()
+            .filter(|(key, value)| from.get(*key) != Some(value));
+        let changed = changed.map(|(key, value)| match from.get(key) {
+            Some(before) => (key.clone(), patch(before, value)),
+            None => (key.clone(), value.clone()),
+        });
+        Value::Object(gone.chain(changed).collect())
+    }
+
     proptest! {
+        #[test]
+        fn a_patch_turns_one_document_into_another(from in any_json(), to in any_json()) {
+            let to = merged(Value::Null, to);
+            let patch = patch(&from, &to);
+            prop_assert_eq!(merged(from, patch), to);
+        }
+
+        #[test]
+        fn a_patch_turns_one_catalog_into_another(from in any_catalog(), to in any_catalog()) {
+            let [first, second] = [&from, &to].map(write);
+            let read = |json: &[u8]| serde_json::from_slice::<Value>(json).unwrap();
+            let patch = patch(&read(&first), &read(&second)).to_string();
+            let mut snapshot = Snapshot::default();
+            prop_assert_eq!(snapshot.apply(0, &first).unwrap(), (from, Vec::new()));
+            prop_assert_eq!(snapshot.apply(1, patch.as_bytes()).unwrap(), (to, Vec::new()));
+        }
+
         #[test]
         fn merging_twice_is_merging_once(target in any_json(), patch in any_json()) {
             let once = merged(target, patch.clone());

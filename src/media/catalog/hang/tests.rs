@@ -525,7 +525,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_catalog()(
+    pub(super) fn any_catalog()(
         video in proptest::collection::btree_map("[^\\p{C}]{1,12}", any_video(), 0..4),
         audio in proptest::collection::btree_map("[^\\p{C}]{1,12}", any_audio(), 0..4),
         clock in proptest::option::of((0..=MAX_SAFE_INTEGER).prop_map(|wall_us| Clock { wall_us })),

@@ -2,8 +2,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::media::catalog::hang::MAX_SAFE_INTEGER;
 use crate::media::catalog::{AudioRendition, Clock, Container, MAX_RENDITIONS, VideoRendition};
 use crate::media::container::cmaf;
+use crate::media::ratio;
 
 fn video(container: Container) -> VideoRendition {
     VideoRendition {
@@ -323,6 +325,63 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn any_video()(
+        container in any_container(),
+        codec in prop_oneof![Just("vp8"), Just("avc1.64001f"), Just("hev1.1.6.L63.90"), Just("av01.0.04M.08")],
+        description in proptest::option::of(proptest::collection::vec(any::<u8>(), 1..20)),
+        coded_width in proptest::option::of(1u32..65_536),
+        // The aspect is written as pixels, as high as the picture is coded.
+        (coded_height, display_width) in proptest::option::of((1u32..65_536, proptest::option::of(1u32..65_536)))
+            .prop_map(Option::unzip),
+        // Eighths are exact in JSON, whatever reads them.
+        framerate in proptest::option::of((1u32..8_000).prop_map(|eighths| f64::from(eighths) / 8.0)),
+        bitrate in proptest::option::of(1u64..1_000_000_000_000),
+        (jitter_ms, delay_ms) in (proptest::option::of(1u32..3_600_000), proptest::option::of(1u32..3_600_000)),
+        label in proptest::option::of("[^\\p{C}]{1,12}"),
+        stalled: bool,
+    ) -> VideoRendition {
+        VideoRendition {
+            codec: codec.into(),
+            description: description.map(Bytes::from).filter(|_| !matches!(container, Container::Cmaf { .. })),
+            coded_width, coded_height,
+            display_aspect: display_width.flatten().zip(coded_height)
+                .map(|(width, height)| ratio::reduce(width.into(), height.into())),
+            framerate, bitrate, jitter_ms, delay_ms, label, stalled, container,
+            ..Default::default()
+        }
+    }
+}
+
+prop_compose! {
+    fn any_catalog()(
+        video in proptest::collection::btree_map("v[a-z0-9.]{1,8}", any_video(), 0..4),
+        audio in proptest::collection::btree_map("a[a-z0-9.]{1,8}", any_audio(), 0..4),
+        clock in proptest::option::of((0..=MAX_SAFE_INTEGER).prop_map(|wall_us| Clock { wall_us })),
+    ) -> Catalog {
+        Catalog { video, audio, clock, ..Catalog::default() }
+    }
+}
+
+/// What turns the first catalog into the second; a clock, no delta can change.
+fn delta(from: &Catalog, to: &Catalog) -> serde_json::Value {
+    let from: serde_json::Value = serde_json::from_slice(&write(from)).unwrap();
+    let mut to: serde_json::Value = serde_json::from_slice(&write(to)).unwrap();
+    let tracks = |catalog: &serde_json::Value| catalog["tracks"].as_array().unwrap().clone();
+    let stays = |name: &serde_json::Value| tracks(&to).iter().any(|track| track["name"] == *name);
+    let gone: Vec<_> = tracks(&from)
+        .iter()
+        .filter(|track| !stays(&track["name"]))
+        .map(|track| json!({ "name": track["name"] }))
+        .collect();
+    json!({
+        "deltaUpdate": true,
+        "removeTracks": gone,
+        "addTracks": to["tracks"].take(),
+        "initDataList": to["initDataList"].take(),
+    })
+}
+
 fn any_json() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
         Just(serde_json::Value::Null),
@@ -366,9 +425,17 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
 
 proptest! {
     #[test]
-    fn renditions_round_trip(audio in proptest::collection::btree_map("[a-z0-9.]{1,8}", any_audio(), 0..5)) {
-        let catalog = Catalog { audio, ..Catalog::default() };
+    fn catalogs_round_trip(catalog in any_catalog()) {
         prop_assert_eq!(parse(&write(&catalog)).unwrap(), (catalog, Vec::new()));
+    }
+
+    #[test]
+    fn a_delta_turns_one_catalog_into_another(from in any_catalog(), to in any_catalog()) {
+        let mut snapshot = Snapshot::default();
+        prop_assert_eq!(&snapshot.apply(0, &write(&from)).unwrap().0, &from);
+        let delta = delta(&from, &to).to_string();
+        let to = Catalog { clock: from.clock, ..to };
+        prop_assert_eq!(snapshot.apply(1, delta.as_bytes()).unwrap(), (to, Vec::new()));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::media::catalog::{AudioRendition, Container, Rendition, VideoRendition};
 use crate::media::container::{ContainerError, Frame, Sample};
-use crate::media::{av1, flac, h264, h265, opus};
+use crate::media::{av1, flac, h264, h265, opus, ratio};
 
 /// An init segment of two channels of this codec.
 pub(in crate::media) fn init(codec: &str) -> Bytes {
@@ -401,6 +401,35 @@ fn boxes_nested_without_end_are_survived() {
 }
 
 proptest! {
+    #[test]
+    fn init_segments_round_trip(
+        which in 0usize..13,
+        size in (1u32..=65_535, 1u32..=65_535),
+        aspect in proptest::option::of((1u32..=65_535, 1u32..=65_535)),
+        (sample_rate, channels) in (1u32..=65_535, 1u32..=255),
+    ) {
+        let mut rendition = renditions().swap_remove(which);
+        match &mut rendition {
+            Rendition::Video(video) => {
+                (video.coded_width, video.coded_height) = (Some(size.0), Some(size.1));
+                video.display_aspect = aspect.map(|(width, height)| ratio::reduce(width.into(), height.into()));
+            }
+            // What decoders of the others are configured with says it too.
+            Rendition::Audio(audio) if audio.codec == "mp3" => {
+                (audio.sample_rate, audio.channels) = (sample_rate, channels);
+            }
+            Rendition::Audio(_) => {}
+        }
+        let init = init_segment(&rendition).unwrap();
+        let parsed = Init::parse(&init).unwrap();
+        let container = Container::Cmaf { init };
+        match &mut rendition {
+            Rendition::Video(video) => video.container = container,
+            Rendition::Audio(audio) => audio.container = container,
+        }
+        prop_assert_eq!(parsed.rendition, rendition);
+    }
+
     #[test]
     fn samples_round_trip(
         dts in 0u64..1 << 50,

@@ -71,3 +71,52 @@ fn a_bitrate_leaves_decoding_times_as_they_are_and_another_description_does_not(
         .reconfigure(VIDEO, Arc::new(Rendition::Video(larger)));
     assert!(!track(&sim));
 }
+
+/// H.265 marks what reaches back behind its key picture (RASL) and what does not (RADL); H.264 does not.
+#[test]
+fn of_leading_pictures_behind_a_join_only_those_that_say_they_can_be_decoded_are_played() {
+    const CRA: u8 = 21;
+    const RASL: u8 = 9;
+    const RADL: u8 = 7;
+    const TRAIL: u8 = 1;
+    // In decoding order, each with its media time in ms; the second group has the first one before it.
+    let groups = [
+        &[
+            (CRA, 120),
+            (RASL, 40),
+            (RADL, 80),
+            (TRAIL, 160),
+            (TRAIL, 200),
+        ][..],
+        &[(CRA, 320), (RASL, 240), (RASL, 280), (TRAIL, 360)],
+    ];
+    let video = VideoRendition {
+        codec: "hev1.1.6.L63.90".into(),
+        framerate: Some(25.0),
+        ..VideoRendition::default()
+    };
+    let mut engine = Engine::new(LATENCY, Start::Live);
+    let queue = TrackQueue::new(SECOND, 1 << 20);
+    engine.add_track(VIDEO, Arc::new(Rendition::Video(video)), queue.clone());
+    let (mut played, mut now) = (Vec::new(), 0);
+    for (seq, group) in (0..).zip(groups) {
+        engine.group_started(VIDEO, seq);
+        for (index, (kind, media_ms)) in (0..).zip(group) {
+            let payload = [&[0, 0, 0, 1, kind << 1, 1][..], &[0x80; 20]].concat();
+            let object = legacy(STARTED + media_ms, &payload);
+            engine
+                .object(VIDEO, (seq, index), object, now)
+                .expect("well formed");
+            engine.advance(now);
+            let items = drain(&queue);
+            played.extend(frames(&items).iter().map(|frame| frame.media_us / 1000));
+            now += FRAME_MS * MS;
+        }
+        engine.group_ended(VIDEO, seq, true);
+    }
+    engine.advance(now);
+    let items = drain(&queue);
+    played.extend(frames(&items).iter().map(|frame| frame.media_us / 1000));
+    let expected = [120, 80, 160, 200, 320, 240, 280, 360];
+    assert_eq!(played, expected.map(|ms| (STARTED + ms) as u64));
+}
