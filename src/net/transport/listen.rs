@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use quinn::{IdleTimeout, VarInt, congestion};
+use quinn::{IdleTimeout, VarInt};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{certificate::Resolver, endpoint, tls};
@@ -275,11 +275,7 @@ fn transport_config(settings: &ServerTransport) -> Result<quinn::TransportConfig
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(Some(settings.keep_alive_interval))
         .send_window(SEND_WINDOW)
-        .congestion_controller_factory(match settings.congestion_control {
-            CongestionControl::Cubic => Arc::new(congestion::CubicConfig::default()) as Arc<_>,
-            CongestionControl::NewReno => Arc::new(congestion::NewRenoConfig::default()),
-            CongestionControl::Bbr => Arc::new(congestion::BbrConfig::default()),
-        });
+        .congestion_controller_factory(endpoint::controllers(settings.congestion_control));
     Ok(config)
 }
 
