@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, LazyLock, OnceLock,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 use gst::{glib, prelude::*, subclass::prelude::*};
@@ -12,7 +12,10 @@ use parking_lot::Mutex;
 use super::streams::{caps_of, tags_of};
 use crate::{
     media::catalog::Rendition,
-    net::subscribe::{Frame, Item, TrackQueue, queue::Popped},
+    net::subscribe::{
+        Frame, Item, TrackQueue,
+        queue::{CATCH_UP, Popped},
+    },
     policy::Nanos,
 };
 
@@ -65,23 +68,25 @@ fn timestamp(running: Nanos) -> Option<gst::ClockTime> {
         .map(gst::ClockTime::from_nseconds)
 }
 
-/// The segment in which presentation starts at this running time.
-fn segment_from(start: Nanos) -> gst::FormattedSegment<gst::ClockTime> {
+/// The segment in which presentation starts at this running time, with timestamps that are ahead of running time by `shift`.
+fn segment_from(start: Nanos, shift: Nanos) -> gst::FormattedSegment<gst::ClockTime> {
     let running = gst::ClockTime::from_nseconds(u64::try_from(start).unwrap_or(0));
+    let first = timestamp(start.max(0).saturating_add(shift)).unwrap_or(PTS_OF_ZERO + running);
     let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
-    segment.set_start(PTS_OF_ZERO + running);
-    segment.set_position(PTS_OF_ZERO + running);
+    segment.set_start(first);
+    segment.set_position(first);
     segment.set_base(running);
     segment.set_time(running);
     segment
 }
 
-fn buffer_from(frame: Frame) -> gst::Buffer {
+fn buffer_from(frame: Frame, shift: Nanos) -> gst::Buffer {
     let mut buffer = gst::Buffer::from_slice(frame.payload);
     {
         let buffer = buffer.get_mut().expect("a new buffer has one owner");
-        buffer.set_pts(timestamp(frame.pts));
-        buffer.set_dts(frame.dts.and_then(timestamp));
+        let stamp = |running: Nanos| timestamp(running.saturating_add(shift));
+        buffer.set_pts(stamp(frame.pts));
+        buffer.set_dts(frame.dts.and_then(stamp));
         buffer.set_duration(
             frame
                 .duration
@@ -113,6 +118,8 @@ mod imp {
         pub(super) collection: Mutex<Option<gst::Event>>,
         /// The segment that no buffer has been pushed in yet.
         pub(super) segment: Mutex<Option<gst::FormattedSegment<gst::ClockTime>>>,
+        /// What timestamps are ahead of running time by, ns.
+        pub(super) shift: AtomicI64,
     }
 
     #[glib::object_subclass]
@@ -223,19 +230,21 @@ mod imp {
                 }
                 match item {
                     Item::Config(rendition) => self.configure(&rendition)?,
-                    Item::Segment { start } => {
+                    Item::CatchUp { at, shift } => {
+                        // None of what follows is in it.
+                        self.begin_segment(&segment_from(at, shift + CATCH_UP), shift)?;
+                    }
+                    Item::Segment { start, shift } => {
                         gst::debug!(CAT, imp = self, "segment from running time {start} ns");
-                        let segment = segment_from(start);
-                        self.obj()
-                            .new_segment(segment.upcast_ref())
-                            .map_err(|_| gst::FlowError::Error)?;
+                        let segment = segment_from(start, shift);
+                        self.begin_segment(&segment, shift)?;
                         *self.segment.lock() = Some(segment);
                     }
                     Item::Gap { start, duration } => self.push_gap(start, duration),
                     Item::Frame(frame) => {
                         *self.segment.lock() = None;
                         return Ok(gst_base::subclass::base_src::CreateSuccess::NewBuffer(
-                            buffer_from(frame),
+                            buffer_from(frame, self.shift.load(Ordering::Relaxed)),
                         ));
                     }
                     Item::Eos => return Err(gst::FlowError::Eos),
@@ -247,6 +256,17 @@ mod imp {
     impl TrackSrc {
         fn queue(&self) -> &Queue {
             self.queue.get().expect("set when the source is made")
+        }
+
+        fn begin_segment(
+            &self,
+            segment: &gst::FormattedSegment<gst::ClockTime>,
+            shift: Nanos,
+        ) -> Result<(), gst::FlowError> {
+            self.shift.store(shift, Ordering::Relaxed);
+            self.obj()
+                .new_segment(segment.upcast_ref())
+                .map_err(|_| gst::FlowError::Error)
         }
 
         fn configure(&self, rendition: &Rendition) -> Result<(), gst::FlowError> {
@@ -288,7 +308,8 @@ mod imp {
 
         /// The base class sends a segment with the first buffer in it only, and a gap needs one too.
         fn push_gap(&self, start: Nanos, duration: Nanos) {
-            let Some(start) = timestamp(start) else {
+            let shift = self.shift.load(Ordering::Relaxed);
+            let Some(start) = timestamp(start.saturating_add(shift)) else {
                 return;
             };
             let segment = self.segment.lock().take();
@@ -318,7 +339,7 @@ mod tests {
     fn pts_in_the_segment_gives_back_the_running_time_and_earlier_pts_is_clipped() {
         gst::init().expect("GStreamer starts");
         const MS: Nanos = 1_000_000;
-        let segment = segment_from(700 * MS);
+        let segment = segment_from(700 * MS, 0);
         let running = |ms: Nanos| segment.to_running_time(timestamp(ms * MS).expect("in range"));
         assert_eq!(running(700), Some(gst::ClockTime::from_mseconds(700)));
         assert_eq!(running(950), Some(gst::ClockTime::from_mseconds(950)));

@@ -12,6 +12,7 @@ mod limits;
 mod metered;
 mod metrics;
 mod parked;
+mod prepared;
 mod rivals;
 mod session;
 mod shared;

@@ -84,7 +84,7 @@ async fn serve(shared: Arc<Shared>, incoming: quinn::Incoming, _slot: Slot) {
     let peer = incoming.remote_address();
     let connection = {
         let _handshake = Handshaking::new(&shared);
-        async { incoming.accept()?.await }
+        accept_quic(incoming)
             .in_time(shared.limits.handshake_timeout)
             .await
     };
@@ -106,6 +106,24 @@ async fn serve(shared: Arc<Shared>, incoming: quinn::Incoming, _slot: Slot) {
             let _ = timeout(REFUSAL_LINGER, connection.closed()).await;
             connection.close(0u32.into(), b"");
         }
+    }
+}
+
+/// A connection that our SETTINGS may go out on: over HTTP/3 they are sent with the server's own part of the TLS handshake
+/// (0.5-RTT data, RFC 9001 section 4.1), because a client waits for them before its CONNECT (draft-ietf-webtrans-http3, "Session
+/// establishment"). They are the same for everybody, and nothing else is sent before the client has proven its address: its
+/// request needs the keys of the finished handshake.
+async fn accept_quic(
+    incoming: quinn::Incoming,
+) -> Result<quinn::Connection, quinn::ConnectionError> {
+    let mut connecting = incoming.accept()?;
+    let data = connecting.handshake_data().await?;
+    if protocol(data).as_deref() != Some(ALPN_WEBTRANSPORT.as_bytes()) {
+        return connecting.await;
+    }
+    match connecting.into_0rtt() {
+        Ok((connection, _)) => Ok(connection),
+        Err(connecting) => connecting.await,
     }
 }
 
@@ -283,8 +301,11 @@ fn choose(request: &ConnectRequest, offered: &[&str]) -> Result<ConnectResponse,
 }
 
 fn alpn(connection: &quinn::Connection) -> Option<Vec<u8>> {
-    connection
-        .handshake_data()?
+    connection.handshake_data().and_then(protocol)
+}
+
+fn protocol(handshake_data: Box<dyn std::any::Any>) -> Option<Vec<u8>> {
+    handshake_data
         .downcast::<quinn::crypto::rustls::HandshakeData>()
         .ok()?
         .protocol

@@ -26,6 +26,7 @@ use super::{
     held::{Gate, Held},
     limits::{self, Live},
     metrics,
+    prepared::Prepared,
     stats::{Counters, Event, Moved, PeerStats, SessionInfo, Stats},
     web::Places,
 };
@@ -55,6 +56,7 @@ pub(super) struct Shared {
     /// The page that is served over HTTP.
     pub web_root: Option<PathBuf>,
     pub gate: Arc<Gate>,
+    pub prepared: Prepared,
     pub cache_age: Duration,
     next_id: AtomicU64,
     sessions: Mutex<HashMap<u64, Session>>,
@@ -132,6 +134,7 @@ impl Shared {
             http: Places::default(),
             web_root: config.web_root,
             gate: Gate::new(pool, &config.cache),
+            prepared: Prepared::default(),
             cache_age: config.cache.age,
             next_id: AtomicU64::new(1),
             sessions: Mutex::default(),
@@ -371,6 +374,7 @@ async fn watch_broadcasts(shared: Arc<Shared>) {
             }
             _ => {
                 if shared.broadcasts.lock().insert(name.clone()) {
+                    shared.prepared.follow(&shared, &name, &update.route);
                     shared.tell(Event::BroadcastAdded(name));
                 }
             }

@@ -89,7 +89,7 @@ enum Told {
 type Teller = mpsc::Sender<(Form, Told)>;
 
 /// Reads the newest catalog and every change of it.
-pub(super) struct Catalogs {
+pub(in crate::net) struct Catalogs {
     broadcast: BroadcastReader,
     /// Not asked for yet.
     left: VecDeque<Form>,
@@ -107,7 +107,11 @@ pub(super) struct Catalogs {
 
 impl Catalogs {
     /// `name` is that of the broadcast.
-    pub(super) fn new(broadcast: BroadcastReader, name: &str, format: CatalogFormat) -> Self {
+    pub(in crate::net) fn new(
+        broadcast: BroadcastReader,
+        name: &str,
+        format: CatalogFormat,
+    ) -> Self {
         Self {
             broadcast,
             left: format.forms(name),
@@ -131,7 +135,7 @@ impl Catalogs {
     ///
     /// # Errors
     /// `catalog` for one that cannot be used, after which the next one may still come; everything else ends it.
-    pub(super) async fn next(&mut self) -> Result<Option<Arc<Catalog>>> {
+    pub(in crate::net) async fn next(&mut self) -> Result<Option<Arc<Catalog>>> {
         loop {
             let is_searching = self.followed.is_none();
             if is_searching && self.asked.is_empty() && !self.ask_next() {

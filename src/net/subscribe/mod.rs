@@ -6,7 +6,7 @@
 //! * [`engine`]: what is pushed when, pure;
 //! * [`player`]: joins the readers with `policy` and fills the queues.
 
-mod catalog;
+pub(super) mod catalog;
 pub mod engine;
 pub mod player;
 pub mod queue;

@@ -25,14 +25,25 @@ pub struct Frame {
     pub payload: Bytes,
 }
 
+/// How much media time may be caught up with: what is further ahead of the first frame waits for its segment.
+pub const CATCH_UP: Nanos = 10 * crate::policy::SECOND;
+
 /// What the streaming thread does next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item<C> {
     /// What follows is coded like this.
     Config(C),
-    /// Presentation starts at this running time.
+    /// Frames follow that are decoded and not presented, from this running time on, before it is known which running time is
+    /// theirs: a [`Item::Segment`] follows that says so.
+    CatchUp {
+        at: Nanos,
+        shift: Nanos,
+    },
+    /// Presentation starts at this running time. What is pushed has its running time plus `shift` as timestamp, so that those
+    /// go on from frames that were pushed before.
     Segment {
         start: Nanos,
+        shift: Nanos,
     },
     Frame(Frame),
     /// Nothing is there for this span of running time.
@@ -125,9 +136,12 @@ impl<C> TrackQueue<C> {
             Item::Frame(frame) => {
                 state.bytes += frame.payload.len();
                 let end = frame.pts.saturating_add(frame.duration.unwrap_or(0));
-                state.until = Some(state.until.map_or(end, |until| until.max(end)));
+                if end > state.segment_start {
+                    state.until = Some(state.until.map_or(end, |until| until.max(end)));
+                }
             }
-            Item::Segment { start } => state.segment_start = *start,
+            Item::CatchUp { at, .. } => state.segment_start = at.saturating_add(CATCH_UP),
+            Item::Segment { start, .. } => state.segment_start = *start,
             _ => {}
         }
         state.items.push_back(item);
@@ -321,7 +335,10 @@ mod tests {
     #[test]
     fn frames_that_only_catch_up_do_not_fill_the_queue() {
         let queue = TrackQueue::new(100 * MS, 1 << 20);
-        queue.push(Item::Segment { start: 2000 * MS });
+        queue.push(Item::Segment {
+            start: 2000 * MS,
+            shift: 0,
+        });
         for pts in (0..2000).step_by(20) {
             queue.push(frame(pts, pts % 1000 == 0));
         }
@@ -367,7 +384,7 @@ mod tests {
         let queue = TrackQueue::new(MS, 100);
         queue.push(Item::Config(1));
         queue.push(Item::Config(2));
-        queue.push(Item::Segment { start: 0 });
+        queue.push(Item::Segment { start: 0, shift: 0 });
         queue.clear();
         assert_eq!(queue.pop(), Popped::Item(Item::Config(2)));
     }

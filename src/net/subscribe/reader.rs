@@ -89,14 +89,28 @@ pub struct BroadcastReader {
 }
 
 impl BroadcastReader {
-    #[cfg(test)]
-    pub(super) fn of(consumer: broadcast::Consumer) -> Self {
+    pub(in crate::net) fn of(consumer: broadcast::Consumer) -> Self {
         Self { consumer }
     }
 
     /// Resolves when the announcement is retracted or the connection to it is lost.
     pub async fn closed(&self) {
         self.consumer.closed().await;
+    }
+
+    /// Asks the publisher what a track is like, without subscribing to it, and has the answer ready for as long as this is kept.
+    ///
+    /// # Errors
+    /// `no-broadcast` once the broadcast has ended.
+    pub(in crate::net) fn known_track(&self, name: &str) -> Result<KnownTrack> {
+        let ended = |err| {
+            let told = format!("the track '{name}' cannot be had: {err}");
+            Error::new(Cause::NoBroadcast, told)
+        };
+        let consumer = self.consumer.track(name).map_err(ended)?;
+        Ok(KnownTrack {
+            _consumer: consumer,
+        })
     }
 
     /// Subscribes to a track from its newest group on.
@@ -122,6 +136,11 @@ impl BroadcastReader {
             .map_err(refused)?;
         Ok(TrackReader { subscriber })
     }
+}
+
+/// What a publisher said of a track, kept.
+pub(in crate::net) struct KnownTrack {
+    _consumer: track::Consumer,
 }
 
 /// A subscription. Groups already handed out are lost when it is dropped before they were read.

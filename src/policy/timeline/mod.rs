@@ -437,6 +437,11 @@ impl Timeline {
         Some(newest.saturating_add(self.offset))
     }
 
+    /// The largest media time that was heard in this epoch, of any track.
+    pub fn heard_until(&self) -> Option<Nanos> {
+        self.tracks.values().filter_map(|track| track.newest).max()
+    }
+
     /// The running time of a media time; `None` while unsettled.
     pub fn to_running(&self, media: Nanos) -> Option<Nanos> {
         self.settled.map(|_| media.saturating_add(self.offset))

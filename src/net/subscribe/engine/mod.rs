@@ -332,7 +332,10 @@ impl Engine {
             sooner(&mut wake, self.drain_reorder(*id, now));
         }
         match self.timeline.poll(now) {
-            Phase::Unsettled { check_at } => sooner(&mut wake, check_at),
+            Phase::Unsettled { check_at } => {
+                self.push_ahead(now);
+                sooner(&mut wake, check_at);
+            }
             Phase::Settled { edge, .. } => {
                 if self.edge.is_none() {
                     self.edge = self.join_edge(edge, now);
@@ -482,6 +485,20 @@ impl Engine {
             track.push(ready, timeline);
         }
         None
+    }
+
+    /// While the live edge is not found yet: has the decoders begin with the group that is under way. The newest that any track has
+    /// tells how far the edge is at least, unless a track's encoder is slower than the others': then its first picture that is presented
+    /// is a later one.
+    fn push_ahead(&mut self, now: Nanos) {
+        let Some(until) = self.timeline.heard_until() else {
+            return;
+        };
+        if self.start == Start::Live {
+            for track in self.tracks.values_mut() {
+                track.push_ahead(until, now);
+            }
+        }
     }
 
     /// Tells downstream that an audio track has nothing, before a muxer or mixer waits for it. Returns when to look again.

@@ -15,7 +15,7 @@ use crate::{
         container, h264, h265,
         timing::{PacketTiming, Reordering, nal_format},
     },
-    net::subscribe::queue::{Frame, Item},
+    net::subscribe::queue::{CATCH_UP, Frame, Item},
     policy::{
         Nanos, SECOND,
         dts::Dts,
@@ -94,6 +94,11 @@ pub(super) struct Track {
     pub(super) edge: Option<Nanos>,
     /// Running time up to which frames were pushed.
     pub(super) pushed_until: Option<Nanos>,
+    /// The running time that media time zero is taken to have, for frames that are pushed before that is known.
+    ahead: Option<Nanos>,
+    /// What timestamps are ahead of running time by, and the largest that was pushed: they never step back.
+    shift: Nanos,
+    stamped: Nanos,
     /// When a frame last arrived.
     pub(super) heard: Option<Nanos>,
     pub(super) last_media: Option<Nanos>,
@@ -132,6 +137,9 @@ impl Track {
             joined_group: false,
             edge: None,
             pushed_until: ended,
+            ahead: None,
+            shift: 0,
+            stamped: Nanos::MIN / 2,
             heard: None,
             last_media: None,
             interval: None,
@@ -216,6 +224,7 @@ impl Track {
         self.skipping = None;
         self.joined_group = false;
         self.edge = None;
+        self.ahead = None;
         self.last_media = None;
         self.rejoined = true;
         self.discont = true;
@@ -228,6 +237,8 @@ impl Track {
         next.reorder.reset();
         next.pushed_until = self.pushed_until;
         next.seen = self.seen;
+        next.shift = self.shift;
+        next.stamped = self.stamped;
         next.stats = self.stats;
         next
     }
@@ -271,7 +282,39 @@ impl Track {
         self.edge = Some(edge);
         // Silence from the start on is a gap, too.
         self.pushed_until = Some(self.pushed_until.map_or(edge, |until| until.max(edge)));
-        self.queue.push(Item::Segment { start: edge });
+        match (self.ahead.take(), timeline.to_running(0)) {
+            (Some(taken), Some(zero)) => self.shift += taken - zero,
+            _ => self.shift = self.shift.max(self.stamped - edge),
+        }
+        let shift = self.shift;
+        self.queue.push(Item::Segment { start: edge, shift });
+    }
+
+    /// Pushes frames of before `until`, in media time, while it is not known yet when they are presented: a decoder that begins now has
+    /// caught up by then.
+    pub(super) fn push_ahead(&mut self, until: Nanos, now: Nanos) {
+        let waits = self.not_before.is_some_and(|at| now < at);
+        if !self.rendition.is_video() || self.edge.is_some() || self.finished || waits {
+            return;
+        }
+        while let Some(ready) = self.held.front() {
+            let begins = self.ahead.is_none();
+            let zero = self.ahead.unwrap_or(now - ready.media);
+            let pts = ready.media + zero;
+            if ready.media >= until || (begins && !ready.key) || pts > now + CATCH_UP / 2 {
+                return;
+            }
+            if begins {
+                self.ahead = Some(zero);
+                self.shift = self.shift.max(self.stamped - now);
+                let shift = self.shift;
+                self.queue.push(Item::CatchUp { at: now, shift });
+            }
+            if let Some(ready) = self.held.pop_front() {
+                let duration = self.duration(&ready);
+                self.stamp(ready, pts, duration, |media| Some(media + zero));
+            }
+        }
     }
 
     pub(super) fn push(&mut self, ready: Ready, timeline: &Timeline) {
@@ -285,20 +328,30 @@ impl Track {
         if !self.rendition.is_video() && pts + duration.unwrap_or(0) <= edge {
             return;
         }
+        // A frame that claims to last for long must not keep what comes after it from being shown.
+        let end = pts.saturating_add(duration.unwrap_or(0).min(LONGEST_CLAIM));
+        self.pushed_until = Some(self.pushed_until.map_or(end, |until| until.max(end)));
+        self.stamp(ready, pts, duration, |media| timeline.to_running(media));
+    }
+
+    /// Into the queue, with its timestamps as running times.
+    fn stamp(
+        &mut self,
+        ready: Ready,
+        pts: Nanos,
+        duration: Option<Nanos>,
+        to_running: impl Fn(Nanos) -> Option<Nanos>,
+    ) {
         let discont = std::mem::take(&mut self.discont) || ready.discont;
         if discont && let Some(dts) = &mut self.dts {
             dts.skip();
         }
         // DTS is made in media time, so that a correction of the mapping moves both alike.
         let dts = self.dts.as_mut().map(|dts| dts.next(ready.media));
-        // A frame that claims to last for long must not keep what comes after it from being shown.
-        let end = pts.saturating_add(duration.unwrap_or(0).min(LONGEST_CLAIM));
-        self.pushed_until = Some(self.pushed_until.map_or(end, |until| until.max(end)));
+        self.stamped = self.stamped.max(pts.saturating_add(self.shift));
         self.resumed |= self.queue.push(Item::Frame(Frame {
             pts,
-            dts: dts
-                .and_then(|dts| timeline.to_running(dts))
-                .map(|dts| dts.min(pts)),
+            dts: dts.and_then(to_running).map(|dts| dts.min(pts)),
             duration,
             media_us: ready.unit.media_us,
             key: ready.key,

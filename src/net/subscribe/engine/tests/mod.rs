@@ -142,7 +142,7 @@ fn drain(queue: &Queue) -> Vec<Item<Arc<Rendition>>> {
 
 fn segment(items: &[Item<Arc<Rendition>>]) -> Nanos {
     let mut starts = items.iter().filter_map(|item| match item {
-        Item::Segment { start } => Some(*start),
+        Item::Segment { start, .. } => Some(*start),
         _ => None,
     });
     let start = starts.next().expect("a segment");
@@ -150,12 +150,26 @@ fn segment(items: &[Item<Arc<Rendition>>]) -> Nanos {
     start
 }
 
-fn frames(items: &[Item<Arc<Rendition>>]) -> Vec<&Frame> {
-    let frames = items.iter().filter_map(|item| match item {
-        Item::Frame(frame) => Some(frame),
+/// With running times that all are of the last segment.
+fn frames(items: &[Item<Arc<Rendition>>]) -> Vec<Frame> {
+    let shifts = items.iter().filter_map(|item| match item {
+        Item::Segment { shift, .. } => Some(*shift),
         _ => None,
     });
-    frames.collect()
+    let last = shifts.last().unwrap_or(0);
+    let mut shift = last;
+    let mut frames = Vec::new();
+    for item in items {
+        match item {
+            Item::CatchUp { shift: next, .. } | Item::Segment { shift: next, .. } => shift = *next,
+            Item::Frame(frame) => frames.push(Frame {
+                pts: frame.pts + shift - last,
+                ..frame.clone()
+            }),
+            _ => {}
+        }
+    }
+    frames
 }
 
 #[test]
@@ -190,6 +204,49 @@ fn a_join_opens_at_the_live_edge_and_decodes_from_the_key_frame() {
 }
 
 #[test]
+fn a_decoder_begins_before_the_edge_is_known_and_timestamps_never_step_back() {
+    let mut sim = Sim::new(Start::Live);
+    // A backlog that comes at four times its pace: the edge is known when it is over.
+    let live = STARTED + 960;
+    for media in (STARTED..live).step_by(FRAME_MS as usize) {
+        sim.video(media, (media - STARTED) / 4);
+    }
+    let ahead = drain(&sim.video);
+    assert!(matches!(ahead[1], Item::CatchUp { .. }), "{:?}", ahead[1]);
+    let first = frames(&ahead);
+    assert!(first[0].key && first[0].discont && first[0].resync);
+    // The newest waits, for it may be presented.
+    let newest = first.last().expect("frames").media_us as i64 / 1000;
+    assert!(newest == live - 2 * FRAME_MS, "{newest}");
+
+    for media in (live..live + 480).step_by(FRAME_MS as usize) {
+        sim.video(media, 240 + media - live);
+    }
+    let rest = drain(&sim.video);
+    let edge = segment(&rest);
+    let stamps = |items: &[Item<Arc<Rendition>>]| {
+        let mut shift = 0;
+        let mut stamps = Vec::new();
+        for item in items {
+            match item {
+                Item::CatchUp { shift: next, .. } | Item::Segment { shift: next, .. } => {
+                    shift = *next;
+                }
+                Item::Frame(frame) => stamps.push(frame.pts + shift),
+                _ => {}
+            }
+        }
+        stamps
+    };
+    let all: Vec<_> = [stamps(&ahead), stamps(&rest)].concat();
+    let steps: Vec<_> = all.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(steps.iter().all(|step| *step == FRAME_MS * MS), "{steps:?}");
+    // Presentation begins with the newest, or with the next.
+    let caught_up = frames(&rest).iter().filter(|it| it.pts < edge).count();
+    assert!(caught_up <= 1, "{caught_up}");
+}
+
+#[test]
 fn sound_from_before_the_edge_is_dropped_and_the_rest_is_in_sync() {
     let mut sim = Sim::new(Start::Live);
     sim.join(640, 0, 500);
@@ -200,7 +257,7 @@ fn sound_from_before_the_edge_is_dropped_and_the_rest_is_in_sync() {
     assert!(audio[0].pts + 20 * MS > start && audio[0].pts <= start);
     assert!(audio.iter().all(|packet| packet.duration == Some(20 * MS)));
     let offset = |frame: &Frame| frame.pts - frame.media_us as i64 * 1000;
-    assert_eq!(offset(audio[0]), offset(frames(&video)[0]));
+    assert_eq!(offset(&audio[0]), offset(&frames(&video)[0]));
 }
 
 #[test]
@@ -502,7 +559,7 @@ fn a_track_that_begins_again_after_its_end_is_joined_at_the_live_edge() {
     assert!(after[0].key && after[0].discont && after[0].resync);
     assert_eq!(after[0].media_us, (STARTED as u64 + 3000) * 1000);
     let offset = |frame: &Frame| frame.pts - frame.media_us as i64 * 1000;
-    assert_eq!(offset(after[0]), offset(frames(&before)[0]));
+    assert_eq!(offset(&after[0]), offset(&frames(&before)[0]));
     let audio = drain(&sim.audio);
     assert!(frames(&audio)[1..].iter().all(|packet| !packet.discont));
 }
