@@ -45,7 +45,7 @@ fn outer_address() -> IpAddr {
     let mut addresses = interfaces.into_iter().map(|interface| interface.ip());
     addresses
         .find(|ip| ip.is_ipv4() && !ip.is_loopback())
-        .expect("this machine has no IPv4 address but loopback, from which a page is not secure: give it one, or run scripts/test --quick")
+        .expect("this machine has no IPv4 address but loopback, which others cannot reach: give it one, or run scripts/test --quick")
 }
 
 /// A relay on a free port that serves the page at `/`, and its URL.
