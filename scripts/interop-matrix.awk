@@ -3,19 +3,24 @@
 
 function trim(text) { gsub(/^[ \t]+|[ \t]+$/, "", text); return text }
 
-# Whether a row says this, as one of the things it is made of.
-function says(row, thing) { return index(things[row], SUBSEP thing SUBSEP) > 0 }
+# Whether a row says all of this, each as one of the things it is made of.
+function says(row, wanted,   part, parts, i) {
+    parts = split(wanted, part, ";")
+    for (i = 1; i <= parts; i++)
+        if (index(things[row], SUBSEP trim(part[i]) SUBSEP) == 0) return 0
+    return 1
+}
 
 function seen_text(row,   sound) {
     sound = sounds[row]
-    return pictures[row] " pictures, " (sound == "decoded" ? "sound" : sound == "silent" ? "silent" : "sound not looked at")
+    return pictures[row] " pictures, " (sound == "decoded" ? "sound" : sound == "silent" ? "silent" : "no sound in it")
 }
 
 function cell(peer, direction, line, column,   row) {
     sub(/ \(.*\)$/, "", direction)
     for (row = 1; row <= rows; row++)
         if (index(peers[row], peer) == 1 && directions[row] == direction &&
-            (codecs[row] == line || says(row, line)) && says(row, column))
+            says(row, line) && says(row, column))
             return seen_text(row)
     return ""
 }
@@ -45,7 +50,6 @@ file == 1 {
     pictures[rows] = trim(field[6]); sounds[rows] = trim(field[7])
     all = ""
     parts = split(field[4], part, ";")
-    codecs[rows] = trim(part[1])
     for (i = 1; i <= parts; i++) all = all SUBSEP trim(part[i])
     parts = split(field[5], part, ",")
     for (i = 1; i <= parts; i++) all = all SUBSEP trim(part[i])

@@ -6,18 +6,22 @@ mod common;
 use common::{
     Pipeline,
     codecs::*,
-    interop::{Row, record},
-    moq_cli::{Export, Import, PEER},
+    interop::{Row, Sessions, at_relay, record},
+    moq_cli::{Export, Import, peer},
     paths,
 };
+use gstmoq::net::relay::Relay;
 
-const PATH: &str = "moq-lite-06, WebTransport";
+/// A broadcast with a catalog of hang alone.
+fn hang(url: &str) -> String {
+    format!("url={url} catalog=hang")
+}
 
 /// Each container as fragmented MP4; those with bare frames in the other forms, too.
 fn it_exports(video: &Codec, audio: &Codec, forms: &[(&str, &str)]) {
     let relay = paths::relay();
     let url = relay.url();
-    let publisher = publish(&format!("url={url}"), video, audio, &CONTAINERS);
+    let publisher = publish(&hang(&url), video, audio, &CONTAINERS);
     let _publisher = Pipeline::play(&publisher);
     let folder = tempfile::tempdir().expect("a folder");
     let mut exports = Vec::new();
@@ -30,13 +34,14 @@ fn it_exports(video: &Codec, audio: &Codec, forms: &[(&str, &str)]) {
             }
         }
     }
+    let peer = peer();
     for (export, name, container, has_sound) in &mut exports {
         let pictures = export.wait_decoded(60, *has_sound);
         record(&Row {
-            peer: PEER,
+            peer: &peer,
             direction: &format!("moqsink → its export as {name}, ffprobe"),
             what: &format!("{}, {}; {container}; hang", video.name, audio.name),
-            path: PATH,
+            path: &at_relay(&relay, Sessions::Subscribers),
             pictures,
             sound: has_sound.then_some(true),
         });
@@ -77,7 +82,7 @@ fn ffprobe_decodes_what_it_exports_of_our_av1() {
 fn it_refuses_to_export_cmaf_as_matroska() {
     let relay = paths::relay();
     let url = relay.url();
-    let publisher = publish(&format!("url={url}"), &H264, &OPUS, &["cmaf"]);
+    let publisher = publish(&hang(&url), &H264, &OPUS, &["cmaf"]);
     let _publisher = Pipeline::play(&publisher);
     let folder = tempfile::tempdir().expect("a folder");
     Export::start(&url, "cmaf.hang", "mkv", folder.path()).wait_refused();
@@ -93,10 +98,11 @@ fn we_play(name: &str, form: (&str, &str), cases: &[Case<'_>]) {
     let start =
         |&(broadcast, video, audio): &Case<'_>| Import::start(&url, broadcast, form, video, audio);
     let _imports: Vec<_> = cases.iter().map(start).collect();
-    all_play(&url, name, cases);
+    all_play(&relay, name, cases);
 }
 
-fn all_play(url: &str, name: &str, cases: &[Case<'_>]) {
+fn all_play(relay: &Relay, name: &str, cases: &[Case<'_>]) {
+    let url = relay.url();
     let players = cases.iter().map(|&(broadcast, video, audio)| {
         let to = format!("url={url} broadcast={broadcast}");
         play(broadcast, &to, video, audio)
@@ -108,14 +114,15 @@ fn all_play(url: &str, name: &str, cases: &[Case<'_>]) {
     });
     let sinks: Vec<_> = sinks.collect();
     player.set(gst::State::Playing);
+    let peer = peer();
     for (&(broadcast, video, audio), (seen, heard)) in cases.iter().zip(&sinks) {
         let pictures = assert_played(broadcast, seen, heard.as_ref());
         let sound = audio.map_or(String::new(), |audio| format!(", {}", audio.name));
         record(&Row {
-            peer: PEER,
+            peer: &peer,
             direction: "its import → moqsrc",
             what: &format!("{}{sound}; {name}; hang", video.name),
-            path: PATH,
+            path: &at_relay(relay, Sessions::Publishers),
             pictures,
             sound: audio.map(|_| true),
         });
@@ -183,5 +190,5 @@ fn we_play_its_import_of_a_live_hls_playlist() {
     let url = relay.url();
     let folder = tempfile::tempdir().expect("a folder");
     let _import = Import::start_hls(&url, "hls", folder.path(), &H264, &AAC);
-    all_play(&url, "HLS", &[("hls", &H264, Some(&AAC))]);
+    all_play(&relay, "HLS", &[("hls", &H264, Some(&AAC))]);
 }

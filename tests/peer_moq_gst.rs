@@ -1,4 +1,4 @@
-//! Our elements with those of moq-gst 0.4.20, each in a process of its own, through our relay. `scripts/test` builds moq-gst and names its
+//! Our elements with those of moq-gst, each in a process of its own, through our relay. `scripts/test` builds moq-gst and names its
 //! plugin in MOQ_GST_PLUGIN.
 
 mod common;
@@ -6,21 +6,24 @@ mod common;
 use common::{
     Pipeline,
     codecs::*,
-    interop::{Row, record},
+    interop::{Row, Sessions, at_relay, record},
     launch::Launch,
-    moq_gst::{self, PEER},
-    paths,
+    moq_gst, paths,
 };
 
-fn keep(direction: &str, video: &Codec, audio: &Codec, container: &str, pictures: usize) {
-    record(&Row {
-        peer: PEER,
-        direction,
-        what: &format!("{}, {}; {container}; hang", video.name, audio.name),
-        path: "moq-lite-06, WebTransport",
-        pictures,
-        sound: Some(true),
-    });
+/// `path` is that of its sessions.
+fn keep(direction: &str, (video, audio): (&Codec, &Codec), played: &[(&str, usize)], path: &str) {
+    let peer = moq_gst::peer();
+    for (container, pictures) in played {
+        record(&Row {
+            peer: &peer,
+            direction,
+            what: &format!("{}, {}; {container}; hang", video.name, audio.name),
+            path,
+            pictures: *pictures,
+            sound: Some(true),
+        });
+    }
 }
 
 /// Its moqsrc, in processes of their own, decodes pictures and sound of each container.
@@ -29,16 +32,22 @@ fn keep(direction: &str, video: &Codec, audio: &Codec, container: &str, pictures
 fn it_plays(video: &Codec, audio: &Codec) {
     let relay = paths::relay();
     let url = relay.url();
-    let publisher = publish(&format!("url={url}"), video, audio, &CONTAINERS);
+    let publisher = publish(
+        &format!("url={url} catalog=hang"),
+        video,
+        audio,
+        &CONTAINERS,
+    );
     let _publisher = Pipeline::play(&publisher);
     let players = CONTAINERS.map(|container| {
         let to = format!("url={url} broadcast={container}.hang");
         (container, moq_gst::Player::start(&to, audio))
     });
-    for (container, player) in &players {
-        let pictures = player.wait_played(container);
-        keep("moqsink → its moqsrc", video, audio, container, pictures);
-    }
+    let played = players
+        .each_ref()
+        .map(|(container, player)| (*container, player.wait_played(container)));
+    let path = at_relay(&relay, Sessions::Subscribers);
+    keep("moqsink → its moqsrc", (video, audio), &played, &path);
 }
 
 /// moqsrc decodes pictures and sound of each container that its moqsink, in a process of its own, can write.
@@ -59,10 +68,10 @@ fn we_play(video: &Codec, audio: &Codec) {
         (container, record("video"), record("audio"))
     });
     player.set(gst::State::Playing);
-    for (container, seen, heard) in sinks {
-        let pictures = assert_played(container, &seen, Some(&heard));
-        keep("its moqsink → moqsrc", video, audio, container, pictures);
-    }
+    let played = sinks
+        .map(|(container, seen, heard)| (container, assert_played(container, &seen, Some(&heard))));
+    let path = at_relay(&relay, Sessions::Publishers);
+    keep("its moqsink → moqsrc", (video, audio), &played, &path);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! moqsink and moqsrc through moq-relay 0.17.10, the relay of others. `scripts/test` installs it and names it in MOQ_RELAY_BIN.
+//! moqsink and moqsrc through moq-relay, the relay of others. `scripts/test` installs it and names it in MOQ_RELAY_BIN.
 
 mod common;
 

@@ -6,21 +6,19 @@ mod common;
 use common::{
     Pipeline, Record,
     codecs::*,
-    interop::{Row, record},
+    interop::{Row, of_element, record},
     launch::Launch,
     moq_cli::{Export, Import},
     moq_gst,
-    moq_relay::{Identity, MoqRelay, PEER, Wire},
+    moq_relay::{Identity, MoqRelay, Wire, peer},
 };
-use gst::prelude::*;
 use gstmoq::net::transport::versions;
 
 const THROUGH: &str = "moqsink → it → moqsrc";
-const DEFAULT_PATH: &str = "moq-lite-06, WebTransport";
 
 fn keep(direction: &str, codecs: &str, container: &str, path: &str, pictures: usize) {
     record(&Row {
-        peer: PEER,
+        peer: &peer(),
         direction,
         what: &format!("{codecs}; {container}; hang"),
         path,
@@ -69,11 +67,10 @@ fn every_version_plays(family: &str, wire: Wire, transport: &str) {
     let (player, records) = players(&names, to, &OPUS);
     for (name, (seen, heard)) in names.iter().zip(&records) {
         let pictures = assert_played(name, seen, Some(heard));
-        for pipeline in [&publisher, &player] {
-            let spoken: String = pipeline.by_name(name).property("moq-version");
-            assert_eq!(&spoken, name);
-        }
         let path = format!("{name}, {transport}");
+        for pipeline in [&publisher, &player] {
+            assert_eq!(of_element(&pipeline.by_name(name)), path);
+        }
         keep(THROUGH, "H.264, Opus", "legacy", &path, pictures);
     }
 }
@@ -110,28 +107,32 @@ fn relay() -> (Identity, MoqRelay, String, String) {
 #[test]
 fn moqsrc_and_those_of_others_play_moqsink_in_each_container() {
     let (_identity, _relay, to, url) = relay();
-    let _publisher = Pipeline::play(&publish(&to, &H264, &AAC, &CONTAINERS));
+    let hang = format!("{to} catalog=hang");
+    let publisher = Pipeline::play(&publish(&hang, &H264, &AAC, &CONTAINERS));
     let broadcast = |name: &str| format!("{to} broadcast={name}.hang");
-    let (_player, records) = players(&CONTAINERS, broadcast, &AAC);
+    let (player, records) = players(&CONTAINERS, broadcast, &AAC);
     let folder = tempfile::tempdir().expect("a folder");
     let others = CONTAINERS.map(|container| {
         let export = Export::start(&url, &format!("{container}.hang"), "fmp4", folder.path());
-        let player = moq_gst::Player::start(&broadcast(container), &AAC);
-        (export, player)
+        let other = moq_gst::Player::start(&broadcast(container), &AAC);
+        (export, other)
     });
-    for ((container, (seen, heard)), (mut export, player)) in
+    for ((container, (seen, heard)), (mut export, other)) in
         CONTAINERS.into_iter().zip(&records).zip(others)
     {
-        let keep = |direction, pictures| {
-            keep(direction, "H.264, AAC", container, DEFAULT_PATH, pictures);
+        let keep = |direction, path: &str, pictures| {
+            keep(direction, "H.264, AAC", container, path, pictures);
         };
-        keep(THROUGH, assert_played(container, seen, Some(heard)));
+        let pictures = assert_played(container, seen, Some(heard));
+        let path = of_element(&publisher.by_name(container));
+        assert_eq!(of_element(&player.by_name(container)), path);
+        keep(THROUGH, &path, pictures);
+        // How the others reach it, their relay does not tell.
+        let path = format!("{path} at moqsink");
         let exported = export.wait_decoded(60, true);
-        keep("moqsink → it → moq CLI, ffprobe", exported);
-        keep(
-            "moqsink → it → moqsrc of moq-gst",
-            player.wait_played(container),
-        );
+        keep("moqsink → it → moq CLI, ffprobe", &path, exported);
+        let pictures = other.wait_played(container);
+        keep("moqsink → it → moqsrc of moq-gst", &path, pictures);
     }
 }
 
@@ -152,13 +153,14 @@ fn moqsrc_plays_what_others_publish_to_it() {
     let _publisher = Launch::start(&moq_gst::plugin(), &publisher);
     let names = ["fMP4", "legacy", "loc"];
     let broadcast = |name: &str| format!("{to} broadcast={name}.hang");
-    let (_player, records) = players(&names, broadcast, &AAC);
+    let (player, records) = players(&names, broadcast, &AAC);
     for (name, (seen, heard)) in names.into_iter().zip(&records) {
         let pictures = assert_played(name, seen, Some(heard));
         let direction = match name {
             "fMP4" => "moq CLI → it → moqsrc",
             _ => "moqsink of moq-gst → it → moqsrc",
         };
-        keep(direction, "H.264, AAC", name, DEFAULT_PATH, pictures);
+        let path = format!("{} at moqsrc", of_element(&player.by_name(name)));
+        keep(direction, "H.264, AAC", name, &path, pictures);
     }
 }

@@ -1,11 +1,12 @@
-//! The player page (`examples/web-player`, made of @moq/watch 0.4.6) in Chromium, over our relay and fed by moqsink.
+//! The player page (`examples/web-player`, made of @moq/watch) in Chromium, over our relay and fed by moqsink.
 
 mod common;
 
 use common::{
     Pipeline,
-    interop::{Row, record},
-    web::{BROADCAST, Browser, Relay},
+    codecs::{AAC, Codec, FLAC, MP3, OPUS, VP8, VP9},
+    interop::{Row, Sessions, record},
+    web::{BROADCAST, Browser, Relay, peer},
 };
 use gst::prelude::*;
 
@@ -16,16 +17,16 @@ const RESTARTS: usize = 3;
 
 /// A live picture that changes with every frame, and a tone.
 fn publish(relay: &Relay) -> Pipeline {
-    publish_as(relay, H264, "legacy")
+    publish_as(relay, H264, &OPUS, "legacy")
 }
 
-fn publish_as(relay: &Relay, encoder: &str, container: &str) -> Pipeline {
+fn publish_as(relay: &Relay, encoder: &str, audio: &Codec, container: &str) -> Pipeline {
     Pipeline::play(&format!(
-        "moqsink name=sink url={} broadcast={BROADCAST} video_0::container={container} audio_0::container={container} \
+        "moqsink name=sink url={} catalog=hang broadcast={BROADCAST} video_0::container={container} audio_0::container={container} \
          videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=180,framerate=30/1 ! timeoverlay ! \
          {encoder} ! sink.video_0 \
-         audiotestsrc is-live=true wave=sine ! audio/x-raw,rate=48000,channels=2 ! opusenc ! sink.audio_0",
-        relay.url
+         audiotestsrc is-live=true wave=sine ! audio/x-raw,rate=48000,channels=2 ! {} ! sink.audio_0",
+        relay.url, audio.encoder
     ))
 }
 
@@ -49,16 +50,17 @@ fn the_page_plays_picture_and_sound_and_follows_a_broadcast_that_ends_and_comes_
     assert!(text("size").contains("320 × 180"), "{playing:#}");
     // Its clock is the publisher's, so this is what it took from capture to screen.
     assert!(playing["latency"].as_u64() < Some(2000), "{playing:#}");
+    let path = relay.path(Sessions::Subscribers);
 
     publisher.0.send_event(gst::event::Eos::new());
     publisher.wait_eos();
     drop(publisher);
     browser.wait("ended");
     record(&Row {
-        peer: "@moq/watch 0.4.6, Chromium",
+        peer: &peer("@moq/watch"),
         direction: "moqsink → the player page",
         what: "H.264, Opus; legacy; hang",
-        path: "WebTransport",
+        path: &path,
         pictures: playing["frames"].as_u64().unwrap_or(0) as usize,
         sound: Some(true),
     });
@@ -72,19 +74,24 @@ fn the_page_plays_picture_and_sound_and_follows_a_broadcast_that_ends_and_comes_
 
 /// Until enough different frames were drawn, with sound.
 fn plays(name: &str, encoder: &str, container: &str) {
+    plays_with(name, encoder, &OPUS, container);
+}
+
+fn plays_with(name: &str, encoder: &str, audio: &Codec, container: &str) {
     let relay = Relay::start();
-    let _publisher = publish_as(&relay, encoder, container);
-    let playing = play("plays.mjs", &relay).wait("playing");
+    let _publisher = publish_as(&relay, encoder, audio, container);
+    let browser = play("plays.mjs", &relay);
+    let playing = browser.wait("playing");
     assert!(playing["frames"].as_u64() >= Some(60), "{playing:#}");
     assert_eq!(playing["sound"], "running", "{playing:#}");
     assert!(playing["peak"].as_f64() > Some(0.01), "{playing:#}");
     let picture = playing["picture"].as_str().unwrap_or_default();
     assert!(picture.contains(name), "{playing:#}");
     record(&Row {
-        peer: "@moq/watch 0.4.6, Chromium",
+        peer: &peer("@moq/watch"),
         direction: "moqsink → the player page",
-        what: &format!("{name}, Opus; {container}; hang"),
-        path: "WebTransport",
+        what: &format!("{name}, {}; {container}; hang", audio.name),
+        path: &relay.path(Sessions::Subscribers),
         pictures: playing["frames"].as_u64().unwrap_or(0) as usize,
         sound: Some(true),
     });
@@ -128,6 +135,34 @@ fn the_page_plays_av1_in_legacy_and_in_cmaf() {
     plays("AV1", encoder, "cmaf");
 }
 
+#[test]
+fn the_page_plays_vp8_and_aac() {
+    plays_with("VP8", VP8.encoder, &AAC, "legacy");
+    plays_with("VP8", VP8.encoder, &AAC, "loc");
+    plays_with("VP8", VP8.encoder, &AAC, "cmaf");
+}
+
+#[test]
+fn the_page_plays_h264_and_aac() {
+    plays_with("H.264", H264, &AAC, "legacy");
+    plays_with("H.264", H264, &AAC, "loc");
+    plays_with("H.264", &format!("{H264} ! h264parse"), &AAC, "cmaf");
+}
+
+#[test]
+fn the_page_plays_flac() {
+    plays_with("VP9", VP9.encoder, &FLAC, "legacy");
+    plays_with("VP9", VP9.encoder, &FLAC, "loc");
+    plays_with("VP9", VP9.encoder, &FLAC, "cmaf");
+}
+
+#[test]
+fn the_page_plays_mp3() {
+    plays_with("VP8", VP8.encoder, &MP3, "legacy");
+    plays_with("VP8", VP8.encoder, &MP3, "loc");
+    plays_with("VP8", VP8.encoder, &MP3, "cmaf");
+}
+
 /// Chromium 156 crashes the tab at some of the stops, not at each, if the relay closes the WebTransport session and not the connection.
 #[test]
 fn the_page_survives_a_relay_that_stops_and_plays_on_when_it_is_back() {
@@ -148,18 +183,8 @@ fn the_page_survives_a_relay_that_stops_and_plays_on_when_it_is_back() {
 /// A relay that listens on every address, asked at one that is not loopback.
 #[test]
 fn the_page_plays_from_an_address_that_other_machines_reach() {
-    let address = if_addrs::get_if_addrs()
-        .expect("addresses")
-        .into_iter()
-        .map(|interface| interface.ip())
-        .find(|ip| ip.is_ipv4() && !ip.is_loopback());
-    let Some(address) = address else {
-        eprintln!("skipped: this machine has no address but loopback");
-        return;
-    };
-    let relay = Relay::listen("0.0.0.0:0", "**");
+    let (relay, url) = Relay::reachable();
     let _publisher = publish(&relay);
-    let url = relay.url.replace("127.0.0.1", &address.to_string());
     let browser = Browser::run("elsewhere.mjs", &[&url, BROADCAST]);
     browser.wait("insecure");
     let playing = browser.wait("playing");

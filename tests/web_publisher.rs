@@ -1,4 +1,4 @@
-//! The publishing page (`examples/web-player/publish.html`, made of @moq/publish 0.2.17) in Chromium, over our relay and played by
+//! The publishing page (`examples/web-player/publish.html`, made of @moq/publish) in Chromium, over our relay and played by
 //! moqsrc.
 
 mod common;
@@ -25,8 +25,8 @@ use serde_json::Value;
 
 use common::{
     Pipeline, hash,
-    interop::{Row, record},
-    web::{Browser, Relay},
+    interop::{Row, Sessions, record},
+    web::{Browser, Relay, peer},
 };
 
 const BROADCAST: &str = "browser.hang";
@@ -91,7 +91,7 @@ struct Player {
 impl Player {
     fn start(relay: &Relay) -> Self {
         let pipeline = Pipeline::launch(&format!(
-            "moqsrc name=src url={} broadcast={BROADCAST} \
+            "moqsrc name=src url={} broadcast={BROADCAST} catalog=hang \
              src.video_0 ! queue ! avdec_h264 ! videoconvert ! video/x-raw,format=GRAY8 ! fakesink name=video sync=true \
              src.audio_0 ! queue ! opusdec ! audioconvert ! audioresample ! \
              audio/x-raw,format=S16LE,rate=48000,channels=1 ! fakesink name=audio sync=true",
@@ -215,10 +215,10 @@ fn moqsrc_plays_the_camera_and_microphone_of_a_page_that_are_switched_off_and_on
     assert_eq!(sound.name(), "audio/x-opus");
     assert_eq!(sound.get("channels"), Ok(2), "{sound}");
     record(&Row {
-        peer: "@moq/publish 0.2.17, Chromium",
+        peer: &peer("@moq/publish"),
         direction: "the publishing page → moqsrc",
         what: "H.264, Opus; legacy; hang",
-        path: "moq-lite-04, WebTransport",
+        path: &relay.path(Sessions::Publishers),
         pictures,
         sound: Some(true),
     });
@@ -307,6 +307,24 @@ fn the_page_says_why_it_cannot_publish_and_goes_on_when_the_relay_is_back() {
     browser.wait("back");
     let player = Player::start(&relay);
     player.wait_more("the broadcast at the new relay", 30, 4800);
+    browser.go_on();
+    browser.finish();
+}
+
+/// A relay that listens on every address, asked at one that is not loopback.
+#[test]
+fn the_page_publishes_to_an_address_that_other_machines_reach() {
+    let (relay, url) = Relay::reachable();
+    let mut browser = Browser::run("publishes-elsewhere.mjs", &[&url, BROADCAST]);
+    let live = browser.wait("live");
+    assert!(
+        url.contains(live["host"].as_str().unwrap_or("-")),
+        "{live:#}"
+    );
+    let player = Player::start(&relay);
+    player.wait("pictures and sound", |now| {
+        (now.distinct.len() >= 30 && now.loud >= 4800).then_some(())
+    });
     browser.go_on();
     browser.finish();
 }

@@ -1,5 +1,5 @@
 // What the publishing page says when it cannot publish, and that it goes on by itself: publisher-words.mjs URL NAME
-import { scenario, tell, waitForPhase, waitForWords } from "./browser.mjs";
+import { check, scenario, tell, waitForPhase, waitForWords } from "./browser.mjs";
 import { FAKE_DEVICES, finish, goOn, publish } from "./publisher.mjs";
 
 const [url, name] = process.argv.slice(2);
@@ -17,8 +17,13 @@ await scenario(async (newPage) => {
 	tell("refused");
 
 	const insecure = await newPage();
-	await insecure.goto(`${url.replace("127.0.0.1", "player.test")}publish.html`);
+	const elsewhere = `${url.replace("127.0.0.1", "player.test")}publish.html`;
+	await insecure.goto(elsewhere);
 	await waitForWords(insecure, "This page needs HTTPS");
+	const advice = await insecure.locator("#message-text").innerText();
+	// The relay has HTTPS at the same port, whatever its certificate is.
+	check(advice.includes(`Open ${elsewhere.replace(/^http:/, "https:")}.`), advice);
+	check(!advice.includes("certificate-file"), advice);
 	tell("insecure");
 
 	const page = await newPage();

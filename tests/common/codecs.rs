@@ -85,10 +85,10 @@ pub fn coded(video: &Codec, audio: &Codec) -> String {
     )
 }
 
-/// What plays a broadcast with moqsrc of ours into the fakesinks `<name>-video` and `<name>-audio`; without an audio codec, the video alone.
+/// What plays a broadcast with moqsrc of ours, by hang's catalog, into the fakesinks `<name>-video` and `<name>-audio`; without an audio codec, the video alone.
 pub fn play(name: &str, to: &str, video: &Codec, audio: Option<&Codec>) -> String {
     let mut description = format!(
-        "moqsrc name={name} {to} {name}.video_0 ! queue ! {} ! fakesink name={name}-video sync=false async=false ",
+        "moqsrc name={name} {to} catalog=hang {name}.video_0 ! queue ! {} ! fakesink name={name}-video sync=false async=false ",
         video.decoder
     );
     if let Some(audio) = audio {

@@ -15,6 +15,7 @@ pub mod publisher;
 pub mod web;
 
 use std::{
+    net::{TcpListener, UdpSocket},
     sync::{Arc, Once},
     time::{Duration, Instant},
 };
@@ -251,6 +252,18 @@ pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
         assert!(Instant::now() < end, "{what}: not within {LIMIT:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A port of 127.0.0.1 that was free for UDP and TCP a moment ago: for programs that cannot say which one they got.
+pub fn free_port() -> u16 {
+    for _ in 0..32 {
+        let udp = UdpSocket::bind(("127.0.0.1", 0)).expect("a port");
+        let port = udp.local_addr().expect("bound").port();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free for UDP and TCP");
 }
 
 /// FNV-1a: equal only for equal payloads, as far as a test can tell.

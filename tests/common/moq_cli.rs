@@ -1,39 +1,36 @@
-//! `moq`, the command line tool of moq-dev 0.14.10. `scripts/test` installs it and names it in MOQ_CLI_BIN.
+//! `moq`, the command line tool of others (moq-cli). `scripts/test` installs it and names it in MOQ_CLI_BIN.
 
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use super::{LIMIT, codecs::Codec};
+use super::{LIMIT, codecs::Codec, interop, process::Process};
 
-pub const PEER: &str = "moq CLI 0.14.10";
+fn program() -> PathBuf {
+    let path = std::env::var_os("MOQ_CLI_BIN").expect(
+        "MOQ_CLI_BIN names no moq: run scripts/test, which installs it, or scripts/test --quick to do without",
+    );
+    path.into()
+}
 
-/// A process that is killed when the test ends.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Its name, and the version that it says it has.
+pub fn peer() -> String {
+    let version = interop::version(Command::new(program()).arg("--version"), "moq ");
+    format!("moq CLI {version}")
 }
 
 fn moq(url: &str, broadcast: &str, what: &[&str], input: Stdio, output: Stdio) -> Process {
-    let program = std::env::var_os("MOQ_CLI_BIN").expect(
-        "MOQ_CLI_BIN names no moq 0.14.10: run scripts/test, which installs it, or scripts/test --quick to do without",
-    );
-    let process = Command::new(program)
+    let mut command = Command::new(program());
+    command
         .args(["--log-level", "error", "--connect", url])
         .args(["--broadcast", broadcast])
         .args(what)
         .stdin(input)
-        .stdout(output)
-        .spawn()
-        .expect("moq starts");
-    Process(process)
+        .stdout(output);
+    Process::start(&mut command)
 }
 
 /// `moq export <form>` into a file.
@@ -67,8 +64,7 @@ impl Export {
                 return pictures;
             }
             let name = self.path.display();
-            let ended = self.process.0.try_wait().expect("a child");
-            assert_eq!(ended, None, "{name}: moq ended");
+            assert!(self.process.is_running(), "{name}: moq ended");
             assert!(Instant::now() < end, "{name}: {pictures} pictures");
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -76,15 +72,7 @@ impl Export {
 
     /// Waits for the end of one that is to fail.
     pub fn wait_refused(&mut self) {
-        let end = Instant::now() + LIMIT;
-        let status = loop {
-            match self.process.0.try_wait().expect("a child") {
-                Some(status) => break status,
-                None => assert!(Instant::now() < end, "{} goes on", self.path.display()),
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        assert!(!status.success());
+        assert!(!self.process.wait_end_within(LIMIT).success());
     }
 }
 
@@ -116,15 +104,13 @@ impl Import {
         video: &Codec,
         audio: Option<&Codec>,
     ) -> Self {
-        let mut source = Process(
+        let mut source = Process::start(
             ffmpeg(video, audio)
                 .args(muxer.split_whitespace())
                 .arg("-")
-                .stdout(Stdio::piped())
-                .spawn()
-                .expect("ffmpeg is there: scripts/setup --peers installs it"),
+                .stdout(Stdio::piped()),
         );
-        let output = source.0.stdout.take().expect("piped");
+        let output = source.stdout();
         let moq = moq(
             url,
             broadcast,
@@ -147,12 +133,10 @@ impl Import {
         audio: &Codec,
     ) -> Self {
         let playlist = folder.join("live.m3u8");
-        let source = Process(
+        let source = Process::start(
             ffmpeg(video, Some(audio))
                 .args(["-f", "hls", "-hls_time", "1", "-hls_segment_type", "fmp4"])
-                .arg(&playlist)
-                .spawn()
-                .expect("ffmpeg is there: scripts/setup --peers installs it"),
+                .arg(&playlist),
         );
         super::wait_until("a playlist", || playlist.exists());
         let path = playlist.to_str().expect("a path");

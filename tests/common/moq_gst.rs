@@ -1,19 +1,30 @@
-//! The elements of moq-gst 0.4.20, in processes of their own. `scripts/test` builds its plugin and names it in MOQ_GST_PLUGIN.
+//! The elements of moq-gst, in processes of their own. `scripts/test` builds its plugin and names it in MOQ_GST_PLUGIN.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::Command};
 
 use super::{
     codecs::{Codec, PICTURE, SOUND},
+    interop,
     launch::{Launch, Pieces},
 };
 
-pub const PEER: &str = "moq-gst 0.4.20";
-
 pub fn plugin() -> PathBuf {
     let path = std::env::var_os("MOQ_GST_PLUGIN").expect(
-        "MOQ_GST_PLUGIN names no plugin of moq-gst 0.4.20: run scripts/test, which builds it, or scripts/test --quick to do without",
+        "MOQ_GST_PLUGIN names no plugin of moq-gst: run scripts/test, which builds it, or scripts/test --quick to do without",
     );
     path.into()
+}
+
+/// Its name, and the version that the plugin says it has.
+pub fn peer() -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut inspect = Command::new("gst-inspect-1.0");
+    inspect
+        .arg(plugin())
+        .env("GST_REGISTRY", folder.path().join("registry.bin"))
+        .env("GST_PLUGIN_SYSTEM_PATH", folder.path())
+        .env_remove("GST_PLUGIN_PATH");
+    format!("moq-gst {}", interop::version(&mut inspect, "Version "))
 }
 
 /// The caps of its moqsrc have stream formats that GStreamer does not know, and numbers of a type that no decoder takes

@@ -1,16 +1,26 @@
-//! moq-relay 0.17.10, the relay of others. `scripts/test` installs it and names it in MOQ_RELAY_BIN.
+//! moq-relay, the relay of others. `scripts/test` installs it and names it in MOQ_RELAY_BIN.
 
 use std::{
     io::{BufRead, BufReader},
-    net::{TcpListener, UdpSocket},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::mpsc,
 };
 
-use super::{LIMIT, init};
+use super::{LIMIT, free_port, init, interop, process::Process};
 
-pub const PEER: &str = "moq-relay 0.17.10";
+fn program() -> PathBuf {
+    let path = std::env::var_os("MOQ_RELAY_BIN").expect(
+        "MOQ_RELAY_BIN names no moq-relay: run scripts/test, which installs it, or scripts/test --quick to do without",
+    );
+    path.into()
+}
+
+/// Its name, and the version that it says it has.
+pub fn peer() -> String {
+    let version = interop::version(Command::new(program()).arg("--version"), "moq-relay ");
+    format!("moq-relay {version}")
+}
 
 /// How clients reach the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +72,7 @@ fn sha256_hex(bytes: &[u8]) -> String {
 
 /// A relay in a process of its own; killed when dropped.
 pub struct MoqRelay {
-    process: Child,
+    process: Process,
     port: u16,
 }
 
@@ -79,11 +89,9 @@ impl MoqRelay {
 
     /// `None` when it ended instead of listening.
     pub fn start_at(port: u16, identity: &Identity) -> Option<Self> {
-        let program = std::env::var_os("MOQ_RELAY_BIN").expect(
-            "MOQ_RELAY_BIN names no moq-relay 0.17.10: run scripts/test, which installs it, or scripts/test --quick to do without",
-        );
         let address = format!("127.0.0.1:{port}");
-        let mut process = Command::new(program)
+        let mut command = Command::new(program());
+        command
             .args(["--listen", &address, "--web-http-listen", &address])
             .arg("--listen-tls-cert")
             .arg(identity.certificate())
@@ -94,14 +102,11 @@ impl MoqRelay {
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("moq-relay starts");
+            .stderr(Stdio::piped());
+        let mut process = Process::start(&mut command);
         let (told, lines) = mpsc::channel();
-        let outputs: [Box<dyn std::io::Read + Send>; 2] = [
-            Box::new(process.stdout.take().expect("piped")),
-            Box::new(process.stderr.take().expect("piped")),
-        ];
+        let outputs: [Box<dyn std::io::Read + Send>; 2] =
+            [Box::new(process.stdout()), Box::new(process.stderr())];
         for output in outputs {
             let told = told.clone();
             // Reads to the end, so that the relay never waits for somebody to read its log.
@@ -131,8 +136,7 @@ impl MoqRelay {
 
     /// Without a word to its clients.
     pub fn kill(mut self) -> u16 {
-        self.process.kill().expect("killed");
-        self.process.wait().expect("ended");
+        self.process.kill();
         self.port
     }
 
@@ -145,24 +149,4 @@ impl MoqRelay {
             Wire::MoqLite => format!("url=moql://127.0.0.1:{port}/ {pin}"),
         }
     }
-}
-
-impl Drop for MoqRelay {
-    fn drop(&mut self) {
-        // Fails only when it has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Free for UDP and TCP, a moment ago.
-fn free_port() -> u16 {
-    for _ in 0..32 {
-        let udp = UdpSocket::bind(("127.0.0.1", 0)).expect("a port");
-        let port = udp.local_addr().expect("bound").port();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no port is free for UDP and TCP");
 }

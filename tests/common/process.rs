@@ -1,7 +1,7 @@
 //! A process of its own, which does not outlive the test.
 
 use std::{
-    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,11 @@ impl Process {
     pub fn start(command: &mut Command) -> Self {
         let child = command.spawn();
         Self(child.unwrap_or_else(|err| panic!("{command:?}: {err}")))
+    }
+
+    /// What it reads, if that is piped. To be taken once.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.0.stdin.take().expect("piped, and taken once")
     }
 
     /// What it prints, if that is piped. To be taken once.
@@ -41,20 +46,29 @@ impl Process {
     }
 
     pub fn wait_end(&mut self) -> ExitStatus {
-        let end = Instant::now() + END_LIMIT;
+        self.wait_end_within(END_LIMIT)
+    }
+
+    pub fn wait_end_within(&mut self, limit: Duration) -> ExitStatus {
+        let end = Instant::now() + limit;
         loop {
             if let Some(status) = self.0.try_wait().expect("a child") {
                 return status;
             }
-            assert!(Instant::now() < end, "it does not end within {END_LIMIT:?}");
+            assert!(Instant::now() < end, "it does not end within {limit:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Without a chance to say anything. Fails only when it has ended already.
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.kill();
     }
 }

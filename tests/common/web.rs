@@ -5,8 +5,9 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
+    net::IpAddr,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{ChildStdin, Command, Stdio},
     sync::mpsc,
     time::Duration,
 };
@@ -14,7 +15,11 @@ use std::{
 use gst::prelude::*;
 use serde_json::Value;
 
-use super::{Pipeline, init};
+use super::{
+    Pipeline, init,
+    interop::{Sessions, at_relay_bridge, version_in},
+    process::Process,
+};
 
 pub const BROADCAST: &str = "studio/camera.hang";
 
@@ -25,6 +30,22 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         panic!("{name} is not set: run scripts/test, which builds the page, or scripts/test --quick to do without")
     })
+}
+
+/// Name and version of the package that the page is made of, and the browser.
+pub fn peer(package: &str) -> String {
+    let licences = Path::new(&variable("MOQ_WEB_PAGE")).join("licences.txt");
+    let licences = std::fs::read_to_string(licences).expect("the page has licences.txt");
+    let version = version_in(&licences, &format!("{package} "));
+    format!("{package} {version}, Chromium")
+}
+
+fn outer_address() -> IpAddr {
+    let interfaces = if_addrs::get_if_addrs().expect("addresses");
+    let mut addresses = interfaces.into_iter().map(|interface| interface.ip());
+    addresses
+        .find(|ip| ip.is_ipv4() && !ip.is_loopback())
+        .expect("this machine has no IPv4 address but loopback, which others cannot reach: give it one, or run scripts/test --quick")
 }
 
 /// A relay on a free port that serves the page at `/`, and its URL.
@@ -38,12 +59,21 @@ impl Relay {
         Self::listen("127.0.0.1:0", "")
     }
 
-    /// With properties of relay-bridge that are not those of the tests.
-    pub fn listen(address: &str, public_subscribe: &str) -> Self {
+    /// On every address, open to others in both directions, and its URL at one of this machine's that is not loopback.
+    pub fn reachable() -> (Self, String) {
+        let address = outer_address();
+        let relay = Self::listen("0.0.0.0:0", "**");
+        let url = relay.url.replace("127.0.0.1", &address.to_string());
+        (relay, url)
+    }
+
+    /// `public`: what others may publish and play.
+    fn listen(address: &str, public: &str) -> Self {
         init();
         let relay = gst::ElementFactory::make("relay-bridge")
             .property("listen", address)
-            .property("public-subscribe", public_subscribe)
+            .property("public-subscribe", public)
+            .property("public-publish", public)
             .property("web-root", variable("MOQ_WEB_PAGE"))
             .build()
             .expect("an element");
@@ -56,6 +86,15 @@ impl Relay {
         Self { url, pipeline }
     }
 
+    /// Version and transport of these sessions.
+    pub fn path(&self, which: Sessions) -> String {
+        at_relay_bridge(&self.element(), which)
+    }
+
+    fn element(&self) -> gst::Element {
+        self.pipeline.0.children().pop().expect("the relay")
+    }
+
     /// As a pipeline that ends does: GOAWAY, and the sessions that stay are closed.
     pub fn stop(&self) {
         self.pipeline.set(gst::State::Null);
@@ -64,15 +103,16 @@ impl Relay {
     /// On its port again, with another certificate.
     pub fn start_again(&self) {
         let port = self.url.trim_end_matches('/').rsplit(':').next();
-        let relay = self.pipeline.0.children().pop().expect("the relay");
-        relay.set_property("listen", format!("127.0.0.1:{}", port.expect("a port")));
+        self.element()
+            .set_property("listen", format!("127.0.0.1:{}", port.expect("a port")));
         self.pipeline.set(gst::State::Playing);
     }
 }
 
 /// A scenario of `tests/browser/`; it is killed when the test ends, and Chromium follows.
 pub struct Browser {
-    process: Child,
+    process: Process,
+    input: ChildStdin,
     events: mpsc::Receiver<Value>,
 }
 
@@ -81,15 +121,15 @@ impl Browser {
         let script = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/browser")
             .join(scenario);
-        let mut process = Command::new("node")
+        let mut command = Command::new("node");
+        command
             .arg(script)
             .args(arguments)
             .env("MOQ_WEB_MODULES", variable("MOQ_WEB_MODULES"))
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("Node.js runs");
-        let output = BufReader::new(process.stdout.take().expect("piped"));
+            .stdout(Stdio::piped());
+        let mut process = Process::start(&mut command);
+        let output = BufReader::new(process.stdout());
         let (tell, events) = mpsc::channel();
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
@@ -99,7 +139,11 @@ impl Browser {
                 }
             }
         });
-        Self { process, events }
+        Self {
+            input: process.stdin(),
+            process,
+            events,
+        }
     }
 
     /// The next event, which is to be this one.
@@ -114,18 +158,11 @@ impl Browser {
 
     /// What it waits for has happened.
     pub fn go_on(&mut self) {
-        let input = self.process.stdin.as_mut().expect("piped");
-        writeln!(input).expect("it listens");
+        writeln!(self.input).expect("it listens");
     }
 
     pub fn finish(mut self) {
-        assert!(self.process.wait().expect("it ended").success());
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        drop(self.input);
+        assert!(self.process.wait_end_within(LIMIT).success());
     }
 }

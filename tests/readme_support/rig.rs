@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::{TcpListener, UdpSocket},
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -12,7 +11,7 @@ use super::{
     blocks::{Block, Role, beside, read_blocks},
     pipeline::Pipeline,
 };
-use crate::common::launch::our_plugin;
+use crate::common::{free_port, launch::our_plugin};
 
 /// How long it must go on playing without an error.
 const PLAY_TIME: Duration = Duration::from_millis(500);
@@ -101,18 +100,6 @@ pub fn prepare(commands: &str, folder: &Path) -> Result<(), String> {
 
 pub fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
-}
-
-/// A port that is free for UDP and TCP alike: the relay listens on both.
-fn free_port() -> u16 {
-    (0..100)
-        .find_map(|_| {
-            let tcp = TcpListener::bind("127.0.0.1:0").ok()?;
-            let port = tcp.local_addr().ok()?.port();
-            UdpSocket::bind(("127.0.0.1", port)).ok()?;
-            Some(port)
-        })
-        .expect("a free port")
 }
 
 /// Runs every block of a file; returns what went wrong.
