@@ -262,6 +262,31 @@ fn input_that_nothing_has_parsed_is_an_error_that_names_the_parser() {
     }
 }
 
+/// Lists of buffers take another way through the base class.
+#[test]
+fn lists_of_what_nothing_has_parsed_are_an_error_that_names_the_parser() {
+    init();
+    let pipeline = Pipeline::play(
+        "appsrc name=src format=bytes caps=video/x-h264,stream-format=byte-stream,alignment=au ! \
+         moqsink url=https://127.0.0.1:9/ broadcast=a",
+    );
+    let source: gst_app::AppSrc = pipeline.by_name("src").downcast().expect("an appsrc");
+    let (listed, is_list) = std::sync::mpsc::channel();
+    let pad = source.static_pad("src").expect("src");
+    pad.add_probe(gst::PadProbeType::BUFFER_LIST, move |_, _| {
+        let _ = listed.send(());
+        gst::PadProbeReturn::Ok
+    });
+    let list: gst::BufferList = (0..3)
+        .map(|_| gst::Buffer::from_slice([0, 0, 0, 1, 0x65, 0x88]))
+        .collect();
+    source.push_buffer_list(list).expect("pushed");
+    is_list.recv_timeout(common::LIMIT).expect("a list");
+    let (text, cause) = pipeline.wait_error();
+    assert_eq!(cause.as_deref(), Some("codec"), "{text}");
+    assert!(text.contains("h264parse"), "{text}");
+}
+
 /// Row 17: the token may be replaced at any time and can never be read.
 #[test]
 fn the_token_is_writable_while_playing_and_never_shown() {

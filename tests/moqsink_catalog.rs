@@ -121,6 +121,45 @@ fn the_wait_for_b_frames_is_in_the_first_catalog() {
     }
 }
 
+/// Row 24: the announcement waits for the order of the pictures, but not for ever. Who plays by then keeps the track whatever is
+/// said of it, and learns how long pictures wait when they show it.
+#[test]
+fn a_track_that_stalls_after_its_first_picture_stays_in_the_catalog_until_its_wait_is_known() {
+    let rig = Rig::new();
+    let encoder = rig.pipeline(
+        "videotestsrc num-buffers=20 ! video/x-raw,format=I420,width=160,height=120,framerate=30/1 ! \
+         x264enc speed-preset=ultrafast bframes=2 b-adapt=false ! h264parse ! \
+         video/x-h264,stream-format=byte-stream,alignment=au ! appsink name=coded sync=false",
+    );
+    let coded: gst_app::AppSink = encoder.element("coded").downcast().expect("an appsink");
+    encoder.play();
+    let mut samples = std::iter::from_fn(|| coded.pull_sample().ok());
+    let pipeline = rig.pipeline(&format!(
+        "appsrc name=src format=time is-live=true ! moqsink {} sink_0::track=v",
+        rig.to("a.hang")
+    ));
+    let source: gst_app::AppSrc = pipeline.element("src").downcast().expect("an appsrc");
+    pipeline.play();
+    source
+        .push_sample(&samples.next().expect("a picture"))
+        .expect("pushed");
+    run(async {
+        let mut catalogs = rig.track("a.hang", hang::TRACK).await;
+        let first = next_catalog(&mut catalogs).await;
+        assert!(first.video["v"].jitter_ms < Some(100), "{first:?}");
+        let mut tags = gst::TagList::new();
+        let writable = tags.get_mut().expect("owned");
+        writable.add::<gst::tags::MaximumBitrate>(&128_000, gst::TagMergeMode::Replace);
+        let pad = source.static_pad("src").expect("src");
+        assert!(pad.push_event(gst::event::Tag::new(tags)));
+        samples.for_each(|sample| {
+            source.push_sample(&sample).expect("pushed");
+        });
+        let second = next_catalog(&mut catalogs).await;
+        assert_eq!(second.video.get("v").map(|v| v.jitter_ms), Some(Some(100)));
+    });
+}
+
 #[test]
 fn another_size_is_another_group_and_another_catalog() {
     let rig = Rig::new();

@@ -197,7 +197,7 @@ fn h264_of(coded: &Coded, inline: bool) -> Rendition {
                 .expect("parameter sets")
         }
     };
-    picture(config.codec_string(inline), record)
+    picture(config.codec(inline).to_string(), record)
 }
 
 fn h265_of(coded: &Coded, inline: bool) -> Rendition {

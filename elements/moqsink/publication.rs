@@ -27,7 +27,8 @@ use crate::{
     runtime,
 };
 
-/// How long the announcement waits, from the first stream that is known on, for those that are not.
+/// How long the announcement waits, from the first stream that is known on, for those that are not; and how long one that comes later
+/// may be provisional.
 const WHOLE: Duration = Duration::from_secs(2);
 
 /// How long the end of a track may take to be told: some versions do not tell it at all.
@@ -83,7 +84,8 @@ struct Running {
 /// What is said of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum News {
-    /// More will be known in a moment: the catalog waits for it, but no longer than [`WHOLE`].
+    /// More will be known in a moment: the catalog waits for it, but no longer than [`WHOLE`], and does not give up a track that
+    /// it has.
     Provisional,
     Known,
     /// Its readers have to come back for it, or to wait longer, whatever else the catalog says.
@@ -96,9 +98,18 @@ struct Entry {
     rendition: Option<Rendition>,
     /// See [`News::Provisional`].
     provisional: bool,
+    /// It was provisional for too long: the catalog has what is known.
+    overdue: bool,
     ended: bool,
     /// A track that has ended, for those who come late.
     parked: Option<TrackWriter>,
+}
+
+impl Entry {
+    /// The catalog waits for what it will be.
+    fn is_awaited(&self) -> bool {
+        self.provisional && !self.overdue && !self.ended
+    }
 }
 
 impl Publication {
@@ -206,6 +217,8 @@ impl Publication {
         let entry = running.tracks.entry(id).or_default();
         entry.name = Some(name);
         entry.ended = false;
+        entry.provisional = false;
+        entry.overdue = false;
         Ok(writer)
     }
 
@@ -215,12 +228,20 @@ impl Publication {
         let Life::Running(running) = &mut *life else {
             return;
         };
+        let mut again = news == News::Pressing;
         if let Some(entry) = running.tracks.get_mut(&id) {
+            let was_provisional =
+                std::mem::replace(&mut entry.provisional, news == News::Provisional);
+            // Whoever took an overdue track waits for its pictures as long as the catalog said then.
+            let listed = running.written.as_ref().zip(entry.name.as_deref());
+            if let Some((written, name)) = listed.filter(|_| was_provisional && !entry.provisional)
+            {
+                again |= is_longer_wait(written, name, &rendition);
+            }
             entry.rendition = Some(rendition);
-            entry.provisional = news == News::Provisional;
         }
-        running.update(self.clock(), news == News::Pressing);
-        if running.written.is_none() && running.waiting.is_none() {
+        running.update(self.clock(), again);
+        if running.is_waiting() && running.waiting.is_none() {
             let timer = self.timers.fetch_add(1, Ordering::Relaxed);
             running.waiting = Some(timer);
             let publication = Arc::downgrade(self);
@@ -239,7 +260,6 @@ impl Publication {
         if let Life::Running(running) = &mut *life {
             if let Some(entry) = running.tracks.get_mut(&id) {
                 entry.ended = true;
-                entry.provisional = false;
             }
             running.update(self.clock(), false);
         }
@@ -262,11 +282,12 @@ impl Publication {
         let mut life = self.life.lock();
         if let Life::Running(running) = &mut *life
             && running.waiting == Some(timer)
-            && running.written.is_none()
         {
-            let entries = running.tracks.values_mut();
-            entries.for_each(|entry| entry.provisional = false);
-            running.write(self.clock(), true);
+            running.waiting = None;
+            for entry in running.tracks.values_mut() {
+                entry.overdue |= entry.provisional;
+            }
+            running.write(self.clock(), false);
         }
     }
 
@@ -380,11 +401,19 @@ impl Running {
         } else if self
             .tracks
             .values()
-            .all(|entry| (entry.rendition.is_some() && !entry.provisional) || entry.ended)
+            .all(|entry| (entry.rendition.is_some() && !entry.is_awaited()) || entry.ended)
             && self.tracks.values().any(|entry| entry.rendition.is_some())
         {
             self.write(clock, true);
         }
+        if !self.is_waiting() {
+            self.waiting = None;
+        }
+    }
+
+    /// The catalog, or a track in it, is still to come, by the timer at the latest.
+    fn is_waiting(&self) -> bool {
+        self.written.is_none() || self.tracks.values().any(Entry::is_awaited)
     }
 
     fn write(&mut self, clock: Option<Clock>, again: bool) {
@@ -407,7 +436,7 @@ impl Running {
             clock,
             ..Catalog::default()
         };
-        for entry in self.tracks.values().filter(|entry| !entry.provisional) {
+        for entry in self.tracks.values().filter(|entry| !entry.is_awaited()) {
             match (&entry.name, &entry.rendition) {
                 (Some(name), Some(Rendition::Video(video))) => {
                     catalog.video.insert(name.clone(), video.clone());
@@ -419,6 +448,14 @@ impl Running {
             }
         }
         catalog
+    }
+}
+
+/// Whether pictures of a track that is written wait longer than it says.
+fn is_longer_wait(written: &Catalog, name: &str, now: &Rendition) -> bool {
+    match (written.video.get(name), now) {
+        (Some(written), Rendition::Video(now)) => now.jitter_ms > written.jitter_ms,
+        _ => false,
     }
 }
 
@@ -501,51 +538,4 @@ impl Publication {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        media::catalog::AudioRendition,
-        net::{
-            config::ConnectConfig,
-            session::{Retention, Role},
-        },
-    };
-
-    #[test]
-    fn the_timer_of_a_publication_that_is_over_does_not_announce_the_next() {
-        let publication = Arc::new(Publication::default());
-        let begin = || {
-            let url = "https://127.0.0.1:9/".parse().expect("a URL");
-            let config = ConnectConfig::new(vec![url]);
-            let connection = Connection::open(config, Role::Publisher, Retention::default());
-            let offer = Offer {
-                path: "a".into(),
-                retention: WHOLE,
-                catalogs: Forms {
-                    hang: true,
-                    msf: true,
-                },
-            };
-            publication
-                .start(connection, offer, [0, 1])
-                .expect("started");
-            let writer = publication.open(0, None, ".opus", 80).expect("a track");
-            publication.known(0, Rendition::Audio(AudioRendition::default()), News::Known);
-            writer
-        };
-        let timer = || match &*publication.life.lock() {
-            Life::Running(running) => (running.waiting, running.written.is_some()),
-            Life::Idle => (None, false),
-        };
-        let _first = begin();
-        let (old, _) = timer();
-        drop(publication.stop());
-        let _second = begin();
-        let (new, _) = timer();
-        assert_ne!(old, new);
-        publication.announce_incomplete(old.expect("it waits for track 1"));
-        assert_eq!(timer(), (new, false));
-        publication.announce_incomplete(new.expect("it waits for track 1"));
-        assert_eq!(timer(), (new, true));
-    }
-}
+mod tests;

@@ -167,11 +167,6 @@ impl Clients {
         self.rebinds.load(Ordering::Relaxed)
     }
 
-    /// The source addresses that are being served.
-    pub(super) fn addrs(&self) -> Vec<SocketAddr> {
-        self.table.lock().keys().copied().collect()
-    }
-
     /// Forgets the clients that were idle for too long.
     pub(super) fn expire(&self) {
         let now = self.down.now();
@@ -179,13 +174,12 @@ impl Clients {
         self.table.lock().retain(|_, entry| is_active(entry));
     }
 
-    /// Gives the clients for which `which` holds a new port towards the target; returns how many there are. What the
-    /// target sends to the old port is lost.
-    pub(super) fn rebind(&self, which: impl Fn(SocketAddr) -> bool) -> io::Result<usize> {
+    /// Gives each client a new port towards the target; returns how many there are. What the target sends to the old
+    /// ports is lost.
+    pub(super) fn rebind(&self) -> io::Result<usize> {
         let _entered = self.runtime.enter();
         let mut count = 0;
-        let mut table = self.table.lock();
-        for (_, entry) in table.iter_mut().filter(|(addr, _)| which(**addr)) {
+        for entry in self.table.lock().values_mut() {
             let socket = upstream_socket(self.target)?;
             entry.reader = self.spawn_reader(&entry.client, &socket);
             *entry.client.upstream.lock() = socket;

@@ -250,18 +250,7 @@ impl Proxy {
     /// there are. What the target sends to an old port from now on is lost, also what is on its way from there; what
     /// waits in the proxy leaves from the new port or still reaches the client. TCP connections stay.
     pub fn rebind(&self) -> io::Result<usize> {
-        self.clients.rebind(|_| true)
-    }
-
-    /// Gives the client with this source address a new port; `false` if there is none.
-    pub fn rebind_client(&self, client: SocketAddr) -> io::Result<bool> {
-        let count = self.clients.rebind(|addr| addr == client)?;
-        Ok(count > 0)
-    }
-
-    /// The source addresses of the clients.
-    pub fn clients(&self) -> Vec<SocketAddr> {
-        self.clients.addrs()
+        self.clients.rebind()
     }
 
     /// What was counted so far.
@@ -333,7 +322,7 @@ async fn run_rebinder(clients: Arc<Clients>, epoch: Instant, mut times: Timeline
         };
         sleep_until(at_instant.into()).await;
         times.pop(at);
-        if let Err(error) = clients.rebind(|_| true) {
+        if let Err(error) = clients.rebind() {
             tracing::debug!(%error, "a client could not get a new port");
         }
     }

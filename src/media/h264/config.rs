@@ -245,11 +245,6 @@ impl Config {
         }
     }
 
-    /// The catalog's codec string, in lower case as peers write it; see [`Config::codec`].
-    pub fn codec_string(&self, inline: bool) -> String {
-        self.codec(inline).to_string()
-    }
-
     /// Aspect ratio of the shown picture, reduced, if the pixels' is known.
     pub fn display_aspect(&self) -> Option<(u32, u32)> {
         let (width, height) = self.sample_aspect?;

@@ -143,7 +143,7 @@ fn encoders_parameter_sets_are_understood() {
     assert_eq!((zero_latency.width, zero_latency.height), (320, 240));
     assert_eq!(zero_latency.framerate, Some((30, 1)));
     assert_eq!(zero_latency.reorder_depth, 0);
-    assert_eq!(zero_latency.codec_string(true), "avc3.f4000d");
+    assert_eq!(zero_latency.codec(true).to_string(), "avc3.f4000d");
     assert_eq!(zero_latency.nal_format(), NalFormat::ByteStream);
 
     let openh264 = config(OPENH264_SPS, OPENH264_PPS);
@@ -230,7 +230,7 @@ fn a_decoder_configuration_record_is_read() {
     assert_eq!(config.reorder_depth, 2);
     assert_eq!(config.length_size, Some(4));
     assert_eq!(config.nal_format(), NalFormat::Length { size: 4 });
-    assert_eq!(config.codec_string(false), "avc1.f4001e");
+    assert_eq!(config.codec(false).to_string(), "avc1.f4001e");
     assert_eq!((config.sps().len(), config.pps().len()), (1, 1));
     assert_eq!(
         codec::Codec::parse("avc1.f4001e"),

@@ -50,11 +50,6 @@ pub enum Picture {
 }
 
 impl Picture {
-    /// Decoding can start here.
-    pub fn is_random_access(self) -> bool {
-        matches!(self, Self::Idr | Self::Bla | Self::Cra)
-    }
-
     /// A group may start here: whoever joins at it misses nothing. `reorder_depth` is [`Config::reorder_depth`]: a stream
     /// without reordering has no leading pictures.
     pub fn is_closed(self, reorder_depth: u8) -> bool {

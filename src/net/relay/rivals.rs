@@ -7,7 +7,8 @@ use std::{
 };
 
 /// One publisher has two sessions for a moment when it reconnects, and for longer when the old one was lost without a word:
-/// then nothing is heard on that any more.
+/// then nothing is heard on that any more. It counts from the newer session on, and is longer than [`ALIVE`]: by then a session
+/// that was lost before is not alive.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// A session is alive if it was heard within this time: clients send keep-alives more often.
 const ALIVE: Duration = Duration::from_secs(3);
@@ -24,12 +25,20 @@ pub(super) struct Claim {
 #[derive(Debug, Default)]
 pub(super) struct Rivals(HashMap<String, Contest>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Contest {
-    since: Instant,
-    /// By session: what was received, and when that changed last.
-    heard: HashMap<u64, (u64, Instant)>,
+    /// By session.
+    heard: HashMap<u64, Heard>,
     told: bool,
+}
+
+#[derive(Debug)]
+struct Heard {
+    /// By the first look that found it beside another.
+    first_seen: Instant,
+    received: u64,
+    /// When `received` changed last.
+    at: Instant,
 }
 
 /// A name that live sessions share, the two newest of them.
@@ -46,11 +55,7 @@ impl Rivals {
         self.0.retain(|name, _| claims.contains_key(name));
         let mut told = Vec::new();
         for (name, claims) in claims {
-            let contest = self.0.entry(name.clone()).or_insert_with(|| Contest {
-                since: now,
-                heard: HashMap::new(),
-                told: false,
-            });
+            let contest = self.0.entry(name.clone()).or_default();
             if let Some(sessions) = contest.look(now, &claims) {
                 told.push(Shared { name, sessions });
             }
@@ -64,22 +69,25 @@ impl Contest {
         self.heard
             .retain(|id, _| claims.iter().any(|claim| claim.session == *id));
         for claim in claims {
-            let heard = self
-                .heard
-                .entry(claim.session)
-                .or_insert((claim.received, now));
-            if heard.0 != claim.received {
-                *heard = (claim.received, now);
+            let heard = self.heard.entry(claim.session).or_insert(Heard {
+                first_seen: now,
+                received: claim.received,
+                at: now,
+            });
+            if heard.received != claim.received {
+                heard.received = claim.received;
+                heard.at = now;
             }
         }
-        let is_alive = |&(_, at): &(u64, Instant)| now < at + ALIVE;
-        let alive = self.heard.iter().filter(|(_, heard)| is_alive(heard));
-        let mut alive: Vec<u64> = alive.map(|(id, _)| *id).collect();
+        let is_alive = |(_, heard): &(&u64, &Heard)| now < heard.at + ALIVE;
+        let alive = self.heard.iter().filter(is_alive);
+        let mut alive: Vec<(u64, Instant)> =
+            alive.map(|(id, heard)| (*id, heard.first_seen)).collect();
         alive.sort_unstable();
-        let &[.., old, new] = &alive[..] else {
+        let &[.., (old, seen), (new, seen_too)] = &alive[..] else {
             return None;
         };
-        let due = now >= self.since + PATIENCE && !self.told;
+        let due = now >= seen.max(seen_too) + PATIENCE && !self.told;
         self.told |= due;
         due.then_some([old, new])
     }
@@ -115,6 +123,27 @@ mod tests {
     #[test]
     fn a_session_that_was_lost_is_no_rival_of_its_successor() {
         assert_eq!(told(|second| [5, second]), Vec::<u64>::new());
+    }
+
+    /// A publisher whose path is bad: each session is lost without a word, and its successor is there a moment later.
+    #[test]
+    fn a_publisher_that_reconnects_again_and_again_is_no_rival_of_itself() {
+        let mut rivals = Rivals::default();
+        let start = Instant::now();
+        // A session from every third second on is heard for three seconds, and leaves when it was idle for ten.
+        for second in 0..60_u64 {
+            let claim = |session: u64| {
+                let (begin, end) = (3 * session, 3 * session + 3);
+                let received = second.min(end);
+                (begin..end + 10)
+                    .contains(&second)
+                    .then_some(Claim { session, received })
+            };
+            let claims: Vec<Claim> = (0..20).filter_map(claim).collect();
+            let now = start + Duration::from_secs(second);
+            let told = rivals.look(now, HashMap::from([("a".to_owned(), claims)]));
+            assert_eq!(told, [], "after {second} s");
+        }
     }
 
     #[test]

@@ -19,7 +19,6 @@ async fn ping(client: &UdpSocket, target: &UdpSocket, number: u32) -> SocketAddr
 async fn a_rebinding_changes_the_port_that_the_target_sees_and_both_ways_go_on() {
     let (client, proxy, target) = rig(Settings::default()).await;
     let before = ping(&client, &target, 1).await;
-    assert_eq!(proxy.clients(), [client.local_addr().unwrap()]);
     assert_eq!(proxy.rebind().unwrap(), 1);
     let after = ping(&client, &target, 2).await;
     assert_ne!(before, after);
@@ -29,22 +28,6 @@ async fn a_rebinding_changes_the_port_that_the_target_sees_and_both_ways_go_on()
     assert_eq!(receive(&client).await.0, 4);
     assert_eq!(proxy.stats().rebinds, 1);
     assert_eq!(proxy.stats().clients, 1, "it is the same client");
-}
-
-#[tokio::test]
-async fn one_client_alone_can_get_a_new_port() {
-    let (first, proxy, target) = rig(Settings::default()).await;
-    let second = socket().await;
-    second.connect(proxy.addr()).await.unwrap();
-    let (one, two) = (
-        ping(&first, &target, 1).await,
-        ping(&second, &target, 2).await,
-    );
-    let known = proxy.rebind_client(first.local_addr().unwrap());
-    assert!(known.unwrap());
-    assert!(!proxy.rebind_client(proxy.addr()).unwrap(), "no client");
-    assert_ne!(ping(&first, &target, 3).await, one);
-    assert_eq!(ping(&second, &target, 4).await, two);
 }
 
 #[tokio::test]
