@@ -527,7 +527,7 @@ proptest! {
         let sps = sps(profile, poc_type, mbs);
         let mut config = Config::from_parameter_sets(&sps, &[0x68, 0xce]).unwrap();
         prop_assert_eq!((config.width, config.height), (16 * mbs.0, 16 * mbs.1));
-        prop_assert_eq!(config.codec_string(false), format!("avc1.{profile:02x}0028"));
+        prop_assert_eq!(config.codec(false).to_string(), format!("avc1.{profile:02x}0028"));
         let record = config.to_avcc();
         let avcc = AvcC::parse(&record).unwrap();
         prop_assert_eq!((avcc.profile_idc, avcc.constraints, avcc.level_idc, avcc.length_size), (profile, 0, 40, 4));
