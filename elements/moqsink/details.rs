@@ -54,14 +54,16 @@ impl Details {
         }
     }
 
-    /// A frame came so far behind its running time, ns. Of the first ones the latest counts.
-    pub fn measure(&mut self, behind: i64) {
-        if self.measured < MEASURED {
+    /// A frame came so far behind its running time, ns. Of the first ones the latest counts. True if it is one of them.
+    pub fn measure(&mut self, behind: i64) -> bool {
+        let counts = self.measured < MEASURED;
+        if counts {
             self.measured += 1;
             let ms = u64::try_from(behind).unwrap_or(0).div_ceil(1_000_000);
             let ms = u32::try_from(ms).unwrap_or(MOST).min(MOST);
             self.lateness = self.lateness.max(ms);
         }
+        counts
     }
 
     pub fn apply(&self, rendition: &mut Rendition) {
@@ -170,8 +172,9 @@ mod tests {
         for behind in [-5_000_000, 12_300_000, 7_000_000] {
             details.measure(behind);
         }
-        (0..MEASURED).for_each(|_| details.measure(0));
-        details.measure(500_000_000);
+        let of_the_first = (0..MEASURED).filter(|_| details.measure(0)).count();
+        assert_eq!(of_the_first, MEASURED as usize - 3);
+        assert!(!details.measure(500_000_000));
         let mut rendition = Rendition::Video(VideoRendition {
             jitter_ms: Some(34),
             ..VideoRendition::default()

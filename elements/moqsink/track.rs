@@ -373,11 +373,14 @@ impl Track {
             feed.end_group();
         }
         let us = u64::try_from(mapped.time / 1000).unwrap_or(0);
-        let settings = self.settings.lock().clone();
-        if settings.encoder
+        let (encoder, group_duration) = {
+            let settings = self.settings.lock();
+            (settings.encoder, settings.group_duration)
+        };
+        if encoder
             && let Some(now) = unit.now
+            && feed.details.measure(now - unit.running)
         {
-            feed.details.measure(now - unit.running);
             self.tell_details(feed);
         }
         let Some(coded) = &mut feed.coded else {
@@ -390,7 +393,7 @@ impl Track {
         let Some(coded) = &mut feed.coded else {
             return Err(Problem::Lost(Lost::NoKeyFrame));
         };
-        coded.grouping.set_duration(settings.group_duration);
+        coded.grouping.set_duration(group_duration);
         let verdict = coded.grouping.next(group::Unit {
             key: frame.key,
             leading: frame.leading,

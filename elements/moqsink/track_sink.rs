@@ -7,6 +7,7 @@ use std::sync::{
 
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::{prelude::*, subclass::prelude::*};
+use smallvec::SmallVec;
 
 use super::{
     details::Details, frame::Unit, imp::CAT, key_unit, network, stats::Drop as Lost, track::Track,
@@ -36,6 +37,9 @@ pub struct MoqTrackSink {
 }
 
 const UNKNOWN: u64 = u64::MAX;
+
+/// Most buffers have fewer memories: no list of them is allocated.
+const MEMORIES: usize = 8;
 
 impl MoqTrackSink {
     /// To be called once, before the element has a state.
@@ -200,7 +204,7 @@ impl MoqTrackSink {
             self.drop_buffer(track, Lost::NoTimestamp, buffer);
             return Ok(());
         };
-        let maps: Result<Vec<_>, _> = buffer
+        let maps: Result<SmallVec<[_; MEMORIES]>, _> = buffer
             .iter_memories()
             .map(|memory| memory.map_readable())
             .collect();
@@ -208,7 +212,7 @@ impl MoqTrackSink {
             gst::element_imp_error!(self, gst::ResourceError::Read, ["Cannot map a buffer"]);
             gst::FlowError::Error
         })?;
-        let parts: Vec<&[u8]> = maps.iter().map(|map| map.as_slice()).collect();
+        let parts: SmallVec<[&[u8]; MEMORIES]> = maps.iter().map(|map| map.as_slice()).collect();
         let unit = Unit {
             running,
             dts: self.in_running_time(buffer.dts()),

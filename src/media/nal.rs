@@ -2,6 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+use smallvec::SmallVec;
+
+/// Pieces of an access unit for which no list is allocated: a delimiter, three parameter sets or messages and a slice.
+const INLINE: usize = 10;
+
 /// The start code that is written.
 pub const START_CODE: &[u8] = &[0, 0, 0, 1];
 
@@ -167,7 +172,7 @@ pub(super) fn delimiter_len(au: &[u8], is_delimiter: Test) -> usize {
 /// The pieces of an access unit with something added or changed, to be gathered into one object.
 #[derive(Debug, Clone, Default)]
 pub struct Parts<'a> {
-    parts: Vec<&'a [u8]>,
+    parts: SmallVec<[&'a [u8]; INLINE]>,
     total: usize,
 }
 
@@ -231,7 +236,7 @@ pub(super) fn byte_stream<'a>(
 /// A byte-stream access unit on its way to four-byte lengths, as CMAF wants it. Copies nothing but makes the lengths.
 #[derive(Debug, Clone)]
 pub struct LengthPrefixed<'a> {
-    units: Vec<([u8; 4], &'a [u8])>,
+    units: SmallVec<[([u8; 4], &'a [u8]); INLINE / 2]>,
 }
 
 impl<'a> LengthPrefixed<'a> {

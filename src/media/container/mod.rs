@@ -16,6 +16,7 @@ pub mod loc;
 mod varint;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::catalog;
 
@@ -169,26 +170,22 @@ impl Decoder {
     }
 }
 
+/// Most objects hold a single frame, for which no list is allocated.
+type List<T> = SmallVec<[T; 1]>;
+
 /// Iterator over the frames of one object.
 #[derive(Debug, Clone)]
-pub struct Frames(FramesInner);
-
-/// Most objects hold a single frame, which needs no list.
-#[derive(Debug, Clone)]
-enum FramesInner {
-    One(Option<Frame>),
-    Many(std::vec::IntoIter<Frame>),
-}
+pub struct Frames(smallvec::IntoIter<[Frame; 1]>);
 
 impl From<Frame> for Frames {
     fn from(frame: Frame) -> Self {
-        Self(FramesInner::One(Some(frame)))
+        Self::from(List::from([frame]))
     }
 }
 
-impl From<Vec<Frame>> for Frames {
-    fn from(frames: Vec<Frame>) -> Self {
-        Self(FramesInner::Many(frames.into_iter()))
+impl From<List<Frame>> for Frames {
+    fn from(frames: List<Frame>) -> Self {
+        Self(frames.into_iter())
     }
 }
 
@@ -196,10 +193,7 @@ impl Iterator for Frames {
     type Item = Frame;
 
     fn next(&mut self) -> Option<Frame> {
-        match &mut self.0 {
-            FramesInner::One(frame) => frame.take(),
-            FramesInner::Many(frames) => frames.next(),
-        }
+        self.0.next()
     }
 }
 

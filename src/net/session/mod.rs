@@ -117,8 +117,7 @@ pub(in crate::net) struct Path(Weak<Shared>);
 impl Path {
     /// The round trip, smoothed; `None` without a session.
     pub fn rtt(&self) -> Option<Duration> {
-        let session = self.0.upgrade()?.session()?;
-        Some(session.quic().rtt())
+        Some(self.0.upgrade()?.quic()?.rtt())
     }
 }
 

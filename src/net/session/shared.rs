@@ -76,9 +76,10 @@ impl Shared {
         stats
     }
 
-    /// The session that is up.
-    pub fn session(&self) -> Option<Session> {
-        self.counters.lock().current.clone()
+    /// The connection of the session that is up. A clone of the whole session would copy its request, on the path of each frame.
+    pub fn quic(&self) -> Option<quinn::Connection> {
+        let counters = self.counters.lock();
+        counters.current.as_ref().map(|it| it.quic().clone())
     }
 
     /// A dial failed, or the relay said that it goes away.

@@ -7,7 +7,7 @@ use mp4_atom::{
 
 use super::boxes::{Mp4Box, boxes};
 use super::init::{Init, Track};
-use crate::media::container::{ContainerError, Frame, Sample, micros};
+use crate::media::container::{ContainerError, Frame, List, Sample, gather, micros};
 
 /// Most samples that one object may hold; as many as peers allow frames in a group.
 const MAX_SAMPLES: usize = 8_192;
@@ -24,14 +24,18 @@ const DELTA_FLAGS: u32 = 0x0101_0000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoder {
     track: Track,
-    sequence_number: u32,
+    /// Of the newest fragment. What it has allocated serves the next one.
+    moof: Moof,
+    /// Written moof and header of mdat, likewise.
+    header: Vec<u8>,
 }
 
 impl Encoder {
     pub fn new(init: &Init) -> Self {
         Self {
             track: init.track,
-            sequence_number: 0,
+            moof: moof(&init.track),
+            header: Vec::with_capacity(HEADER_LEN),
         }
     }
 
@@ -46,27 +50,39 @@ impl Encoder {
         if size == 0 {
             return Err(ContainerError::Samples);
         }
-        let mut moof = self.moof(sample, size)?;
-        let mut out = Vec::with_capacity(HEADER_LEN + total);
+        let (dts, entry) = self.entry(sample, size)?;
         let refused = |_| ContainerError::Samples;
+        let (moof, header) = (&mut self.moof, &mut self.header);
+        moof.mfhd.sequence_number = moof.mfhd.sequence_number.wrapping_add(1);
+        for traf in &mut moof.traf {
+            traf.tfdt = Some(Tfdt {
+                base_media_decode_time: dts,
+            });
+            for trun in &mut traf.trun {
+                if let TrunSamples::Explicit(entries) = &mut trun.samples {
+                    entries.clear();
+                    entries.push(entry);
+                }
+            }
+        }
         // Where the data is depends on how long the moof is, which does not depend on that number.
-        moof.encode(&mut out).map_err(refused)?;
-        moof.traf[0].trun[0].data_offset = Some(out.len() as i32 + 8);
-        out.clear();
-        moof.encode(&mut out).map_err(refused)?;
+        header.clear();
+        moof.encode(header).map_err(refused)?;
+        for trun in moof.traf.iter_mut().flat_map(|traf| &mut traf.trun) {
+            trun.data_offset = Some(header.len() as i32 + 8);
+        }
+        header.clear();
+        moof.encode(header).map_err(refused)?;
         let mdat = Header {
             kind: Mdat::KIND,
             size: Some(total),
         };
-        mdat.encode(&mut out).map_err(refused)?;
-        for part in sample.parts {
-            out.extend_from_slice(part);
-        }
-        self.sequence_number = self.sequence_number.wrapping_add(1);
-        Ok(out.into())
+        mdat.encode(header).map_err(refused)?;
+        Ok(gather(&[header], sample.parts))
     }
 
-    fn moof(&self, sample: &Sample<'_>, size: u32) -> Result<Moof, ContainerError> {
+    /// The decoding time, in units of the track, and what else is said of the sample.
+    fn entry(&self, sample: &Sample<'_>, size: u32) -> Result<(u64, TrunEntry), ContainerError> {
         let too_large = ContainerError::TimestampTooLarge;
         let dts_us = sample.dts_us.unwrap_or(sample.pts_us);
         let (pts, dts) = (self.ticks(sample.pts_us)?, self.ticks(dts_us)?);
@@ -83,32 +99,33 @@ impl Encoder {
             flags: Some(if is_key { KEY_FLAGS } else { DELTA_FLAGS }),
             cts: (offset != 0).then_some(offset),
         };
-        Ok(Moof {
-            mfhd: Mfhd {
-                sequence_number: self.sequence_number.wrapping_add(1),
-            },
-            traf: vec![Traf {
-                tfhd: Tfhd {
-                    track_id: self.track.id,
-                    default_base_is_moof: true,
-                    ..Tfhd::default()
-                },
-                tfdt: Some(Tfdt {
-                    base_media_decode_time: dts,
-                }),
-                trun: vec![Trun {
-                    data_offset: Some(0),
-                    samples: vec![entry].into(),
-                }],
-                ..Traf::default()
-            }],
-        })
+        Ok((dts, entry))
     }
 
     /// Rounded to the nearest.
     fn ticks(&self, us: u64) -> Result<u64, ContainerError> {
         let ticks = (u128::from(us) * u128::from(self.track.timescale) + 500_000) / 1_000_000;
         u64::try_from(ticks).map_err(|_| ContainerError::TimestampTooLarge)
+    }
+}
+
+/// Before the first fragment, with one sample in one run.
+fn moof(track: &Track) -> Moof {
+    Moof {
+        mfhd: Mfhd { sequence_number: 0 },
+        traf: vec![Traf {
+            tfhd: Tfhd {
+                track_id: track.id,
+                default_base_is_moof: true,
+                ..Tfhd::default()
+            },
+            tfdt: None,
+            trun: vec![Trun {
+                data_offset: Some(0),
+                samples: TrunSamples::Explicit(Vec::with_capacity(1)),
+            }],
+            ..Traf::default()
+        }],
     }
 }
 
@@ -129,8 +146,8 @@ impl Decoder {
     /// # Errors
     /// [`ContainerError::Box`], [`ContainerError::NoTimestamp`], [`ContainerError::Samples`] and
     /// [`ContainerError::TimestampTooLarge`].
-    pub fn decode(&self, object: &Bytes) -> Result<Vec<Frame>, ContainerError> {
-        let mut frames = Vec::new();
+    pub fn decode(&self, object: &Bytes) -> Result<List<Frame>, ContainerError> {
+        let mut frames = List::new();
         let mut fragment = None;
         let mut fragments = 0;
         for found in boxes(object) {
@@ -156,8 +173,12 @@ impl Decoder {
     }
 
     /// The runs of this decoder's track.
-    fn read_moof(&self, moof: &Mp4Box<'_>, max_samples: usize) -> Result<Vec<Run>, ContainerError> {
-        let mut runs = Vec::new();
+    fn read_moof(
+        &self,
+        moof: &Mp4Box<'_>,
+        max_samples: usize,
+    ) -> Result<List<Run>, ContainerError> {
+        let mut runs = List::new();
         let mut left = max_samples;
         for traf in moof.children(0).filter(|child| child.kind == b"traf") {
             let tfhd: Tfhd = traf.child("tfhd")?.decode("tfhd")?;
@@ -191,10 +212,10 @@ impl Decoder {
         tfhd: &Tfhd,
         entries: &TrunSamples,
         dts: &mut i128,
-    ) -> Result<Vec<RunSample>, ContainerError> {
+    ) -> Result<List<RunSample>, ContainerError> {
         let track = &self.track;
         let timescale = track.timescale.into();
-        let mut samples = Vec::with_capacity(entries.len());
+        let mut samples = List::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
             let duration = entry
                 .duration
@@ -222,7 +243,7 @@ impl Decoder {
 struct Run {
     /// Where in the object; directly behind the run before, or at the start of mdat, if `None`.
     start: Option<i64>,
-    samples: Vec<RunSample>,
+    samples: List<RunSample>,
 }
 
 struct RunSample {
@@ -244,8 +265,8 @@ fn is_key(flags: u32) -> bool {
 fn cut(
     object: &Bytes,
     mdat: &Mp4Box<'_>,
-    runs: Vec<Run>,
-    frames: &mut Vec<Frame>,
+    runs: List<Run>,
+    frames: &mut List<Frame>,
 ) -> Result<(), ContainerError> {
     let (body_start, body_end) = (mdat.body_start, mdat.body_start + mdat.body.len());
     let mut at = body_start;

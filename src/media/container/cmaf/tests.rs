@@ -198,7 +198,7 @@ fn reordered_samples_keep_their_times_and_flags() {
             key: Some(pts == dts),
             payload: Bytes::from_static(b"abc"),
         };
-        assert_eq!(frames, [expected]);
+        assert_eq!(&frames[..], [expected]);
         assert_eq!(frames[0].payload.as_ptr(), payload_at);
     }
 }
@@ -361,7 +361,7 @@ fn malformed_fragments_are_refused() {
     other.tfhd.track_id = 9;
     assert_eq!(
         decoder.decode(&fragment(other, b"abc").into()),
-        Ok(Vec::new())
+        Ok(Default::default())
     );
 }
 
@@ -443,7 +443,7 @@ proptest! {
         let sample = Sample { pts_us, dts_us: Some(dts), duration_us: duration, key, parts: &[&payload] };
         let frames = decoder.decode(&encoder.encode(&sample).unwrap()).unwrap();
         let expected = Frame { pts_us, duration_us: duration, key: Some(key), payload: payload.into() };
-        prop_assert_eq!(frames, [expected]);
+        prop_assert_eq!(&frames[..], [expected]);
     }
 
     #[test]

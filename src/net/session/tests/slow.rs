@@ -8,8 +8,8 @@ use crate::netsim::{PathSettings, Proxy, Rate, Settings};
 const GROUP: usize = 200 << 10;
 
 fn resets(connection: &Connection) -> u64 {
-    let session = connection.guard.shared.session().expect("connected");
-    session.quic().stats().frame_tx.reset_stream
+    let quic = connection.guard.shared.quic().expect("connected");
+    quic.stats().frame_tx.reset_stream
 }
 
 /// Row 14: groups that were handed over in full are not kept until the network has taken them, whatever the version says of age.

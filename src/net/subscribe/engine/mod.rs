@@ -11,6 +11,7 @@ mod tests;
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 pub use self::track::TrackStats;
 use self::track::{Ready, Track, Unit};
@@ -28,6 +29,9 @@ use crate::{
 
 /// Longer than anything lasts, and still fit to be added to.
 const NEVER: Nanos = Nanos::MAX / 8;
+
+/// Most broadcasts have fewer tracks: no list of them is allocated with each frame.
+const TRACKS: usize = 16;
 
 /// A video track that sends nothing for this long is not waited for.
 const STALLED: Nanos = SECOND;
@@ -327,7 +331,7 @@ impl Engine {
     /// Pushes what may be pushed at running time `now`.
     pub fn advance(&mut self, now: Nanos) -> Advanced {
         let mut wake = None;
-        let ids: Vec<_> = self.tracks.keys().copied().collect();
+        let ids: SmallVec<[_; TRACKS]> = self.tracks.keys().copied().collect();
         for id in &ids {
             sooner(&mut wake, self.drain_reorder(*id, now));
         }

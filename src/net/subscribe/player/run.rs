@@ -266,6 +266,9 @@ impl Run {
         self.heard = Instant::now();
         let mut catalog_due = Some(self.heard + CATALOG_DUE);
         let mut retracted: Option<Instant> = None;
+        // Kept over the loop: the protocol library allocates for each that begins to wait.
+        let closed = broadcast.closed();
+        tokio::pin!(closed);
         loop {
             let again = self.resubscribe(&broadcast);
             let wake = self.advance().into_iter().chain(again);
@@ -302,7 +305,7 @@ impl Run {
                     Err(_) => catalogs = None,
                 },
                 Some((id, arrival)) = self.arrivals.1.recv() => self.arrived(id, arrival),
-                () = broadcast.closed(), if retracted.is_none() => {
+                () = &mut closed, if retracted.is_none() => {
                     retracted = Some(Instant::now());
                     self.note_retraction();
                 }
@@ -349,16 +352,23 @@ impl Run {
             return;
         }
         self.stats_at = Instant::now();
-        if let Some(rtt) = self.connection.stats().rtt {
+        if let Some(rtt) = self.connection.path().rtt() {
             let rtt = Nanos::try_from(rtt.as_nanos()).unwrap_or(Nanos::MAX / 4);
             self.engine.set_rtt(rtt);
         }
-        let stats = self
-            .wanted
-            .iter()
-            .filter_map(|(name, wanted)| Some((name.clone(), self.engine.stats(wanted.id)?)))
-            .collect();
-        *self.stats.lock() = stats;
+        let mut stats = self.stats.lock();
+        stats.retain(|name, _| self.wanted.contains_key(name));
+        for (name, wanted) in &self.wanted {
+            match (self.engine.stats(wanted.id), stats.get_mut(name)) {
+                (Some(now), Some(told)) => *told = now,
+                (Some(now), None) => {
+                    stats.insert(name.clone(), now);
+                }
+                (None, _) => {
+                    stats.remove(name);
+                }
+            }
+        }
     }
 }
 

@@ -90,16 +90,12 @@ impl Run {
     /// Every track that can be read has come to its end; one that was refused does not keep the others from it, nor one of
     /// another broadcast that is not there.
     pub(super) fn ended(&self) -> bool {
-        let read: Vec<TrackId> = self
-            .wanted
-            .values()
-            .filter(|wanted| {
-                let is_there = wanted.heard || !wanted.elsewhere;
-                (wanted.reader.is_some() && is_there) || wanted.ended
-            })
-            .map(|wanted| wanted.id)
-            .collect();
-        self.engine.ended(|id| read.contains(&id))
+        let is_read = |wanted: &Wanted| {
+            let is_there = wanted.heard || !wanted.elsewhere;
+            (wanted.reader.is_some() && is_there) || wanted.ended
+        };
+        let of = |id| self.wanted.values().find(|wanted| wanted.id == id);
+        self.engine.ended(|id| of(id).is_some_and(is_read))
     }
 
     pub(super) fn tell_resumed(&mut self) {
