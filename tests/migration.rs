@@ -200,3 +200,29 @@ mod another_address {
         );
     }
 }
+
+/// The first answer to the new port validates it, with no more than three times what it got (RFC 9000 section 8.1): the
+/// media comes a round trip after.
+const VALIDATED: Duration = Duration::from_millis(2 * PATH_MS);
+
+#[test]
+fn a_player_whose_port_leads_nowhere_takes_another() {
+    let strand = |rig: &Rig| rig.proxy.strand();
+    plays_on(
+        Moved::Player,
+        "webtransport",
+        strand,
+        BOUND + VALIDATED + SLACK,
+    );
+}
+
+#[test]
+fn a_publisher_whose_port_leads_nowhere_takes_another() {
+    let strand = |rig: &Rig| rig.proxy.strand();
+    plays_on(
+        Moved::Publisher,
+        "webtransport",
+        strand,
+        BOUND + VALIDATED + SLACK,
+    );
+}
