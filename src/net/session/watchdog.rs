@@ -21,8 +21,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::{Role, live::Live};
 use crate::net::transport::endpoint;
 
-/// How often the counters are looked at.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often the counters are looked at: the watchdog is late by twice this at most.
+const LOOK: Duration = Duration::from_millis(25);
 /// What a peer may need besides three round trips: its delay of acknowledgements, and a busy machine.
 const GRACE: Duration = Duration::from_millis(250);
 
