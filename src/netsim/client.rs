@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -24,6 +24,8 @@ pub(super) struct Client {
     target: SocketAddr,
     /// Towards the target; another one after a rebinding.
     upstream: Mutex<Arc<Socket>>,
+    /// Nothing is forwarded for it any more.
+    stranded: AtomicBool,
     /// Time of the proxy, ns.
     last_active: AtomicU64,
 }
@@ -38,6 +40,10 @@ impl Client {
         Duration::from_nanos(self.last_active.load(Ordering::Relaxed))
     }
 
+    fn is_stranded(&self) -> bool {
+        self.stranded.load(Ordering::Relaxed)
+    }
+
     /// Offers what the target sends to `down`, for ever.
     async fn run_reader(self: Arc<Self>, socket: Arc<Socket>, down: Arc<Lane>) {
         let mut buffers = Buffers::default();
@@ -45,7 +51,7 @@ impl Client {
         while socket.readable().await.is_ok() {
             let received = socket.receive(&mut buffers, |origin, datagrams| {
                 // As a NAT does that filters by address and port (RFC 4787, section 5).
-                if same(origin.from, self.target) {
+                if same(origin.from, self.target) && !self.is_stranded() {
                     push(&mut batch, datagrams, origin, &self);
                 }
             });
@@ -174,19 +180,26 @@ impl Clients {
         self.table.lock().retain(|_, entry| is_active(entry));
     }
 
-    /// Gives each client a new port towards the target; returns how many there are. What the target sends to the old
-    /// ports is lost.
-    pub(super) fn rebind(&self) -> io::Result<usize> {
+    /// Gives each client a new port towards the target, at `ip` or at any address; returns how many there are. What the
+    /// target sends to the old ports is lost.
+    pub(super) fn rebind(&self, ip: Option<IpAddr>) -> io::Result<usize> {
         let _entered = self.runtime.enter();
         let mut count = 0;
         for entry in self.table.lock().values_mut() {
-            let socket = upstream_socket(self.target)?;
+            let socket = upstream_socket(self.target, ip)?;
             entry.reader = self.spawn_reader(&entry.client, &socket);
             *entry.client.upstream.lock() = socket;
             count += 1;
         }
         self.rebinds.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
+    }
+
+    /// Forwards nothing any more for the clients that there are.
+    pub(super) fn strand(&self) {
+        for entry in self.table.lock().values() {
+            entry.client.stranded.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Reads what is there, at most a batch.
@@ -199,7 +212,9 @@ impl Clients {
         let received = socket.receive(buffers, |origin, datagrams| match self.get(origin) {
             Ok(client) => {
                 client.touch(self.down.now());
-                push(batch, datagrams, origin, &client);
+                if !client.is_stranded() {
+                    push(batch, datagrams, origin, &client);
+                }
             }
             Err(error) => {
                 self.refused
@@ -227,12 +242,13 @@ impl Clients {
                 "too many clients",
             ));
         }
-        let socket = upstream_socket(self.target)?;
+        let socket = upstream_socket(self.target, None)?;
         let client = Arc::new(Client {
             addr: origin.from,
             local: origin.to.filter(|_| self.many_addresses),
             target: self.target,
             upstream: Mutex::new(socket.clone()),
+            stranded: AtomicBool::new(false),
             last_active: AtomicU64::new(0),
         });
         let reader = self.spawn_reader(&client, &socket);
@@ -250,14 +266,14 @@ impl Clients {
     }
 }
 
-/// Must run within a tokio runtime.
-fn upstream_socket(target: SocketAddr) -> io::Result<Arc<Socket>> {
+/// Bound to `ip`, or to what reaches the target. Must run within a tokio runtime.
+fn upstream_socket(target: SocketAddr, ip: Option<IpAddr>) -> io::Result<Arc<Socket>> {
     // A target on this host is asked from loopback, so that nothing outside can reach the socket.
-    let ip: IpAddr = match (target.ip(), target.ip().is_loopback()) {
+    let ip = ip.unwrap_or(match (target.ip(), target.ip().is_loopback()) {
         (IpAddr::V4(_), true) => Ipv4Addr::LOCALHOST.into(),
         (IpAddr::V4(_), false) => Ipv4Addr::UNSPECIFIED.into(),
         (IpAddr::V6(_), true) => Ipv6Addr::LOCALHOST.into(),
         (IpAddr::V6(_), false) => Ipv6Addr::UNSPECIFIED.into(),
-    };
+    });
     Socket::new(UdpSocket::bind((ip, 0))?).map(Arc::new)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -250,7 +250,19 @@ impl Proxy {
     /// there are. What the target sends to an old port from now on is lost, also what is on its way from there; what
     /// waits in the proxy leaves from the new port or still reaches the client. TCP connections stay.
     pub fn rebind(&self) -> io::Result<usize> {
-        self.clients.rebind()
+        self.clients.rebind(None)
+    }
+
+    /// [`Proxy::rebind`] to another address of this machine, `ip`: what a client does that changes networks.
+    pub fn rebind_to(&self, ip: IpAddr) -> io::Result<usize> {
+        self.clients.rebind(Some(ip))
+    }
+
+    /// Forwards nothing any more, in neither direction, for the source addresses that are being served, as a NAT does that
+    /// keeps a flow bound to an uplink which is gone: only who sends from another port is served again. TCP connections
+    /// stay.
+    pub fn strand(&self) {
+        self.clients.strand();
     }
 
     /// What was counted so far.
@@ -322,7 +334,7 @@ async fn run_rebinder(clients: Arc<Clients>, epoch: Instant, mut times: Timeline
         };
         sleep_until(at_instant.into()).await;
         times.pop(at);
-        if let Err(error) = clients.rebind() {
+        if let Err(error) = clients.rebind(None) {
             tracing::debug!(%error, "a client could not get a new port");
         }
     }

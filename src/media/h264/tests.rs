@@ -515,7 +515,7 @@ proptest! {
         let format = NalFormat::Length { size: 4 };
         prop_assert_eq!(nals(&prefixed, format).collect::<Vec<_>>(), units);
         let again = nal::byte_stream(&prefixed, format, |_| false, std::iter::empty());
-        prop_assert_eq!(again.iter().flatten().copied().collect::<Vec<_>>(), au);
+        prop_assert_eq!(again.iter().flatten().copied().collect::<Vec<_>>(), &au[..]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{Role, SessionInfo, shared::Shared};
 use crate::net::{
     config::TransportKind,
     error::{Cause, Error, Result},
-    transport::{self, Address, Dial, Dialed, Session, failure},
+    transport::{self, Address, Dial, Dialed, Session, endpoint, failure},
 };
 
 /// How long a replaced session stays beside its successor, above three round trips: the peer must have seen the new one
@@ -27,6 +27,7 @@ pub struct Live {
     /// What was dialled: a redirect from here must not leave TLS behind.
     pub url: Url,
     pub since: Instant,
+    endpoint: quinn::Endpoint,
 }
 
 /// Dials one URL and sets MoQ up on it.
@@ -34,6 +35,7 @@ pub async fn connect(shared: &Shared, dial: Dial<'_>) -> Result<Live> {
     let Dial { url, deadline, .. } = dial;
     let Dialed {
         session,
+        endpoint,
         address,
         versions,
     } = transport::dial(&shared.config, dial).await?;
@@ -78,6 +80,7 @@ pub async fn connect(shared: &Shared, dial: Dial<'_>) -> Result<Live> {
         transport,
         url: url.clone(),
         since: Instant::now(),
+        endpoint,
     })
 }
 
@@ -86,6 +89,13 @@ impl Live {
     pub async fn closed(&self) -> Error {
         let err = self.moq.closed().await;
         failure::session(&err, self.transport.quic(), &self.address)
+    }
+
+    /// Goes on from another port. A NAT may keep this one bound to an uplink that is gone, and the socket may have died.
+    pub fn change_port(&self) {
+        if let Err(err) = endpoint::change_port(&self.endpoint) {
+            tracing::info!(url = self.info.url, %err, "no other port");
+        }
     }
 
     /// Closes after delivery of what is queued, within `limit`.

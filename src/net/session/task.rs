@@ -230,11 +230,14 @@ impl Task {
                     }
                 }
                 heard = watchdog.changed() => match heard {
-                    Heard::Nothing if successor.is_none() => {
-                        tracing::info!(url = live.info.url, "silent; dialling a second session beside it");
-                        doubted = true;
-                        tell_at = Some(Instant::now() + TELL_SILENCE);
-                        successor = Some(self.successor(Duration::ZERO, None));
+                    Heard::Nothing => {
+                        live.change_port();
+                        if successor.is_none() {
+                            tracing::info!(url = live.info.url, "silent; on another port, and dialling a second session beside it");
+                            doubted = true;
+                            tell_at = Some(Instant::now() + TELL_SILENCE);
+                            successor = Some(self.successor(Duration::ZERO, None));
+                        }
                     }
                     // Changing over would cost subscribers more than the silence did.
                     Heard::Again if doubted => {
@@ -244,7 +247,7 @@ impl Task {
                         successor = None;
                         self.shared.silent(None);
                     }
-                    _ => {}
+                    Heard::Again => {}
                 },
                 () = wait_until(tell_at) => {
                     tell_at = None;

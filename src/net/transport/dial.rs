@@ -28,6 +28,8 @@ use crate::net::{
 /// A transport session that MoQ can be set up on.
 pub struct Dialed {
     pub session: Session,
+    /// Of this session alone.
+    pub endpoint: quinn::Endpoint,
     pub address: Address,
     /// What was offered, so that nothing else is accepted.
     pub versions: moq_net::Versions,
@@ -78,7 +80,7 @@ pub async fn dial(config: &ConnectConfig, dial: Dial<'_>) -> Result<Dialed> {
             false => None,
         };
     let client = client_config(config, &address, &versions, digest).await?;
-    let connection = race(&resolved, eagerness, deadline, |remote| {
+    let (connection, endpoint) = race(&resolved, eagerness, deadline, |remote| {
         attempt(remote, client.clone(), address.clone(), config.tls.clone())
     })
     .await
@@ -100,6 +102,7 @@ pub async fn dial(config: &ConnectConfig, dial: Dial<'_>) -> Result<Dialed> {
     };
     Ok(Dialed {
         session: Session::new(session).with_secrets(address.secrets()),
+        endpoint,
         address,
         versions,
     })
@@ -180,10 +183,10 @@ async fn attempt(
     client: quinn::ClientConfig,
     address: Address,
     tls: Tls,
-) -> Result<quinn::Connection> {
-    let connecting = connect(remote, client, &address.host.server_name())?;
+) -> Result<(quinn::Connection, quinn::Endpoint)> {
+    let (connecting, endpoint) = connect(remote, client, &address.host.server_name())?;
     tokio::select! {
-        done = connecting => done.map_err(|err| failure::handshake(&err, &address, &tls)),
+        done = connecting => done.map(|connection| (connection, endpoint)).map_err(|err| failure::handshake(&err, &address, &tls)),
         err = refused(remote) => Err(Error::new(
             Cause::UdpBlocked,
             format!("nothing listens on UDP port {} of {} ({err}); is the relay running?", remote.port(), address.display),
@@ -195,29 +198,23 @@ fn connect(
     remote: SocketAddr,
     client: quinn::ClientConfig,
     name: &str,
-) -> Result<quinn::Connecting> {
-    let endpoint = || {
-        endpoint::endpoint(remote).map_err(|err| {
-            Error::new(
-                Cause::UdpBlocked,
-                format!("cannot open a UDP socket for {remote}: {err}"),
-            )
-        })
-    };
-    let bad = |err: quinn::ConnectError| match err {
-        quinn::ConnectError::InvalidServerName(_) => Error::new(
-            Cause::Settings,
-            format!("'{name}' is not a host name that TLS can check"),
-        ),
-        err => Error::new(Cause::UdpBlocked, format!("cannot dial {remote}: {err}")),
-    };
-    match endpoint()?.connect_with(client.clone(), remote, name) {
-        Err(quinn::ConnectError::EndpointStopping) => {
-            endpoint::forget(remote);
-            endpoint()?.connect_with(client, remote, name).map_err(bad)
-        }
-        other => other.map_err(bad),
-    }
+) -> Result<(quinn::Connecting, quinn::Endpoint)> {
+    let endpoint = endpoint::endpoint(remote).map_err(|err| {
+        Error::new(
+            Cause::UdpBlocked,
+            format!("cannot open a UDP socket for {remote}: {err}"),
+        )
+    })?;
+    let connecting = endpoint
+        .connect_with(client, remote, name)
+        .map_err(|err| match err {
+            quinn::ConnectError::InvalidServerName(_) => Error::new(
+                Cause::Settings,
+                format!("'{name}' is not a host name that TLS can check"),
+            ),
+            err => Error::new(Cause::UdpBlocked, format!("cannot dial {remote}: {err}")),
+        })?;
+    Ok((connecting, endpoint))
 }
 
 /// Resolves when the host says by ICMP that nothing listens there; otherwise never.

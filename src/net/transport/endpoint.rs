@@ -1,4 +1,5 @@
-//! The process's QUIC endpoints for dialling: one UDP socket per address family.
+//! The QUIC endpoints of dialled connections: a UDP socket for each, so that a new dial takes another port than one that is
+//! silent, and so another way through a NAT.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -6,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use quinn::{TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -23,33 +23,27 @@ const STREAM_RECEIVE_WINDOW: u32 = 8 << 20;
 /// RFC 9002 section 6.2.2 suggests 333 ms, which makes a lost first packet cost a second.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
-/// `[IPv4, IPv6]`, made at first use.
-static ENDPOINTS: Mutex<[Option<quinn::Endpoint>; 2]> = Mutex::new([None, None]);
-
-/// The endpoint that reaches `remote`. Call on the runtime.
+/// An endpoint that reaches `remote`, for one connection: it can change its port without moving others. Call on the runtime.
 pub fn endpoint(remote: SocketAddr) -> std::io::Result<quinn::Endpoint> {
-    let mut endpoints = ENDPOINTS.lock();
-    let slot = &mut endpoints[usize::from(remote.is_ipv6())];
-    if let Some(endpoint) = slot {
-        return Ok(endpoint.clone());
-    }
-    let local: SocketAddr = match remote {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let endpoint = quinn::Endpoint::new(
+    quinn::Endpoint::new(
         quinn::EndpointConfig::default(),
         None,
-        socket(local)?,
+        socket(any_port(remote))?,
         Arc::new(quinn::TokioRuntime),
-    )?;
-    Ok(slot.insert(endpoint).clone())
+    )
 }
 
-/// Forgets an endpoint whose socket died, so that the next dial makes a new one.
-pub fn forget(remote: SocketAddr) {
-    let old = ENDPOINTS.lock()[usize::from(remote.is_ipv6())].take();
-    drop(old);
+/// Goes on from another port, and asks the peer, to which this is a migration (RFC 9000 section 9.2). Call on the runtime.
+pub fn change_port(endpoint: &quinn::Endpoint) -> std::io::Result<()> {
+    endpoint.rebind(socket(any_port(endpoint.local_addr()?))?)
+}
+
+/// No address of ours: the kernel chooses one for each packet, so that it may change under way.
+fn any_port(like: SocketAddr) -> SocketAddr {
+    match like {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
 }
 
 /// A UDP socket for QUIC bound to `local`, with large buffers; IPv6 sockets take IPv6 only.
@@ -63,6 +57,14 @@ pub fn socket(local: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
     socket.set_nonblocking(true)?;
     socket.bind(&local.into())?;
     Ok(socket.into())
+}
+
+/// Makes the peer of a dialled connection answer; `count` grows with each call.
+///
+/// quinn sends no PING at an application's wish. Credit of one byte more does as well: MAX_DATA is acknowledged (RFC 9000
+/// section 13.2), and is not probing, so that a peer which knew us at another address answers to this one (section 9.2).
+pub fn ask(quic: &quinn::Connection, count: u32) {
+    quic.set_receive_window(VarInt::from_u32(RECEIVE_WINDOW.saturating_add(count)));
 }
 
 /// QUIC parameters of a dialled connection.

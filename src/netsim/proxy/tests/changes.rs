@@ -30,6 +30,36 @@ async fn a_rebinding_changes_the_port_that_the_target_sees_and_both_ways_go_on()
     assert_eq!(proxy.stats().clients, 1, "it is the same client");
 }
 
+/// Linux has all of 127.0.0.0/8.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_can_be_moved_to_another_address() {
+    let (client, proxy, target) = rig(Settings::default()).await;
+    ping(&client, &target, 1).await;
+    let other = IpAddr::from([127, 0, 0, 9]);
+    assert_eq!(proxy.rebind_to(other).unwrap(), 1);
+    let from = ping(&client, &target, 2).await;
+    assert_eq!(from.ip(), other);
+    target.send_to(&3u32.to_be_bytes(), from).await.unwrap();
+    assert_eq!(receive(&client).await.0, 3);
+}
+
+#[tokio::test]
+async fn who_is_stranded_is_served_again_from_another_port() {
+    let (client, proxy, target) = rig(Settings::default()).await;
+    let before = ping(&client, &target, 1).await;
+    proxy.strand();
+    client.send(&2u32.to_be_bytes()).await.unwrap();
+    target.send_to(&3u32.to_be_bytes(), before).await.unwrap();
+    let other = socket().await;
+    other.connect(proxy.addr()).await.unwrap();
+    // The first that arrives on either side: what came before it is lost.
+    let from = ping(&other, &target, 4).await;
+    target.send_to(&5u32.to_be_bytes(), from).await.unwrap();
+    assert_eq!(receive(&other).await.0, 5);
+    assert!(client.try_recv(&mut [0; 4]).is_err());
+}
+
 #[tokio::test]
 async fn a_schedule_rebinds_and_changes_the_path_by_itself() {
     let mut step = Step {
