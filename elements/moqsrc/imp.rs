@@ -27,7 +27,11 @@ use crate::{
 };
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("moqsrc", gst::DebugColorFlags::empty(), Some("MoQ source"))
+    gst::DebugCategory::new(
+        "moqsrc",
+        gst::DebugColorFlags::empty(),
+        Some("Media over QUIC source"),
+    )
 });
 
 #[derive(Default)]
@@ -134,7 +138,7 @@ impl ElementImpl for MoqSrc {
     fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
         static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
             gst::subclass::ElementMetadata::new(
-                "MoQ source",
+                "Media over QUIC source",
                 "Source/Network/MoQ",
                 "Plays a Media over QUIC broadcast from a relay, live and in sync, through losses and reconnects",
                 env!("CARGO_PKG_AUTHORS"),

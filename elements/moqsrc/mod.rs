@@ -28,7 +28,7 @@ glib::wrapper! {
 pub enum MoqSrcStart {
     #[default]
     #[enum_value(
-        name = "At the live edge, whenever in a group that is: what precedes it is only decoded",
+        name = "At the live edge, wherever in a group that is: what precedes it is only decoded",
         nick = "live"
     )]
     Live = 0,
