@@ -152,7 +152,7 @@ fn running_ms(pad: &gst::Pad, buffer: &gst::Buffer) -> Option<f64> {
     Some(running.nseconds() as f64 / 1e6)
 }
 
-/// The catalog as it is now, and its text.
+/// The catalog once it lists picture and sound, which page and encoders add as they begin, and its text.
 fn catalog(relay: &Relay) -> (Catalog, String) {
     let url = parse_url(&relay.url).expect("a URL");
     let connection = Connection::open(
@@ -163,15 +163,21 @@ fn catalog(relay: &Relay) -> (Catalog, String) {
     let read = async {
         let broadcast = Discovery::new(&connection, BROADCAST).next().await?;
         let mut track = broadcast.track("catalog.json", 100, LIMIT).await?;
-        let mut group = track.next_group().await?.expect("a catalog");
-        Ok::<_, gstmoq::net::error::Error>(group.next_frame().await?.expect("a catalog"))
+        loop {
+            let mut group = track.next_group().await?.expect("a catalog");
+            let bytes = group.next_frame().await?.expect("a catalog");
+            let (catalog, skipped) = hang::parse(&bytes).expect("a catalog");
+            assert!(skipped.is_empty(), "{skipped:?}");
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            match catalog.len() {
+                2 => return Ok::<_, gstmoq::net::error::Error>((catalog, text)),
+                _ => println!("not whole yet: {text}"),
+            }
+        }
     };
     let read = async { tokio::time::timeout(LIMIT, read).await };
-    let bytes = runtime::handle().block_on(read).expect("soon");
-    let bytes = bytes.expect("a catalog");
-    let (catalog, skipped) = hang::parse(&bytes).expect("a catalog");
-    assert!(skipped.is_empty(), "{skipped:?}");
-    (catalog, String::from_utf8_lossy(&bytes).into_owned())
+    let read = runtime::handle().block_on(read).expect("soon");
+    read.expect("a catalog")
 }
 
 fn caps(player: &Player, element: &str) -> gst::Structure {

@@ -310,7 +310,10 @@ impl Track {
                 let shift = self.shift;
                 self.queue.push(Item::CatchUp { at: now, shift });
             }
-            if let Some(ready) = self.held.pop_front() {
+            let Some(ready) = self.held.pop_front() else {
+                return;
+            };
+            if !self.is_broken(&ready) {
                 let duration = self.duration(&ready);
                 self.stamp(ready, pts, duration, |media| Some(media + zero));
             }

@@ -73,8 +73,15 @@ fn a_bitrate_leaves_decoding_times_as_they_are_and_another_description_does_not(
 }
 
 /// H.265 marks what reaches back behind its key picture (RASL) and what does not (RADL); H.264 does not.
+/// Both where frames come at their pace and in a backlog, part of which is pushed before the live edge is known.
 #[test]
 fn of_leading_pictures_behind_a_join_only_those_that_say_they_can_be_decoded_are_played() {
+    for pace_ms in [FRAME_MS, FRAME_MS / 8] {
+        leading_pictures_that_come_each(pace_ms);
+    }
+}
+
+fn leading_pictures_that_come_each(pace_ms: i64) {
     const CRA: u8 = 21;
     const RASL: u8 = 9;
     const RADL: u8 = 7;
@@ -110,13 +117,15 @@ fn of_leading_pictures_behind_a_join_only_those_that_say_they_can_be_decoded_are
             engine.advance(now);
             let items = drain(&queue);
             played.extend(frames(&items).iter().map(|frame| frame.media_us / 1000));
-            now += FRAME_MS * MS;
+            now += pace_ms * MS;
         }
         engine.group_ended(VIDEO, seq, true);
     }
+    now += SECOND;
     engine.advance(now);
     let items = drain(&queue);
     played.extend(frames(&items).iter().map(|frame| frame.media_us / 1000));
     let expected = [120, 80, 160, 200, 320, 240, 280, 360];
-    assert_eq!(played, expected.map(|ms| (STARTED + ms) as u64));
+    let expected = expected.map(|ms| (STARTED + ms) as u64);
+    assert_eq!(played, expected, "one each {pace_ms} ms");
 }
