@@ -13,10 +13,10 @@ use super::{
 };
 
 /// Heading, digits behind the point, value.
-pub type Column = (&'static str, usize, fn(&Figures) -> f64);
+pub type Column<F = Figures> = (&'static str, usize, fn(&F) -> f64);
 
 /// A row: who was measured, and its rounds.
-pub type Row<'a> = (&'a str, &'a [Figures]);
+pub type Row<'a, F = Figures> = (&'a str, &'a [F]);
 
 /// What every page says of its run.
 pub struct Facts<'a> {
@@ -53,7 +53,7 @@ pub fn fact(text: &mut String, name: &str, value: &str) {
 }
 
 /// One row each, and below each further one the first's ratio to it.
-pub fn table(text: &mut String, rows: &[Row], columns: &[Column]) {
+pub fn table<F>(text: &mut String, rows: &[Row<F>], columns: &[Column<F>]) {
     let headings: Vec<_> = columns.iter().map(|column| column.0).collect();
     let _ = writeln!(text, "| | {} |", headings.join(" | "));
     let _ = writeln!(text, "|---|{}", "---:|".repeat(columns.len()));

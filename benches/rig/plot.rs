@@ -94,3 +94,62 @@ pub fn distributions(file: &Path, lines: &[Line]) -> Result<()> {
     area.present()?;
     Ok(())
 }
+
+/// One line over linear axes.
+pub struct Curve {
+    pub name: String,
+    pub points: Vec<(f64, f64)>,
+}
+
+/// What the axes of [`curves`] show.
+pub struct Axes {
+    pub x: &'static str,
+    pub y: &'static str,
+}
+
+/// Writes curves that begin at nothing.
+pub fn curves(file: &Path, axes: &Axes, curves: &[Curve]) -> Result<()> {
+    let points = || curves.iter().flat_map(|curve| &curve.points);
+    let far = points().map(|(x, _)| *x).fold(1.0, f64::max);
+    let high = points().map(|(_, y)| *y).fold(0.01, f64::max);
+    let area = SVGBackend::new(file, SIZE).into_drawing_area();
+    let mut chart = ChartBuilder::on(&area)
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(52)
+        .build_cartesian_2d(0.0..far * 1.05, 0.0..high * 1.1)?;
+    let text = ("sans-serif", 13).into_font().color(&INK);
+    chart
+        .configure_mesh()
+        .axis_style(INK)
+        .bold_line_style(INK.mix(0.35))
+        .light_line_style(INK.mix(0.12))
+        .label_style(text.clone())
+        .x_desc(axes.x)
+        .y_desc(axes.y)
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .draw()?;
+    for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
+        chart
+            .draw_series(LineSeries::new(
+                curve.points.iter().copied(),
+                colour.stroke_width(2),
+            ))?
+            .label(&curve.name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+        chart.draw_series(
+            curve
+                .points
+                .iter()
+                .map(|point| Circle::new(*point, 3, colour.filled())),
+        )?;
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .label_font(text)
+        .border_style(INK.mix(0.35))
+        .draw()?;
+    area.present()?;
+    Ok(())
+}

@@ -43,7 +43,12 @@ pub fn machine_cpu() -> Result<f64> {
 
 /// MiB resident of this process.
 pub fn memory() -> Result<f64> {
-    let status = fs::read_to_string("/proc/self/status")?;
+    memory_of("self")
+}
+
+/// MiB resident of a process; `self` is this one.
+pub fn memory_of(process: &str) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let kib = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))

@@ -1,6 +1,7 @@
 //! The relays that are measured through, each in a process of its own.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{BufRead, BufReader, Read},
     net::{SocketAddr, TcpListener, UdpSocket},
@@ -31,6 +32,11 @@ impl Route {
     /// The URL of the relay behind another address.
     pub fn through(&self, address: SocketAddr) -> String {
         format!("{}://{address}/", self.scheme)
+    }
+
+    /// Raw QUIC, and not WebTransport.
+    pub fn is_quic(&self) -> bool {
+        matches!(self.scheme, "moql" | "moqt")
     }
 }
 
@@ -107,6 +113,21 @@ fn elsewhere(relay: &str) -> Result<Route> {
     })
 }
 
+/// Of the program that a name in [`routes`] stands for.
+pub fn version(relay: &str) -> Result<String> {
+    if relay.starts_with("embedded") {
+        return Ok(env!("CARGO_PKG_VERSION").to_owned());
+    }
+    let output = Command::new(moq_relay()?).arg("--version").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.trim().trim_start_matches("moq-relay ").to_owned())
+}
+
+fn moq_relay() -> Result<OsString> {
+    Ok(std::env::var_os("MOQ_RELAY_BIN")
+        .ok_or("MOQ_RELAY_BIN names no moq-relay: run scripts/bench")?)
+}
+
 impl Relays {
     fn start_embedded(&mut self) -> Result<(SocketAddr, u32)> {
         let mut child = Command::new(std::env::current_exe()?)
@@ -124,8 +145,7 @@ impl Relays {
 
     /// The program that `MOQ_RELAY_BIN` names.
     fn start_moq_relay(&mut self, folder: &Path) -> Result<(SocketAddr, u32)> {
-        let program = std::env::var_os("MOQ_RELAY_BIN")
-            .ok_or("MOQ_RELAY_BIN names no moq-relay: run scripts/bench")?;
+        let program = moq_relay()?;
         let key = rcgen::KeyPair::generate()?;
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let certificate = rcgen::CertificateParams::new(names)?.self_signed(&key)?;

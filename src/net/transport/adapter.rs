@@ -22,7 +22,13 @@ use moq_net::{
 use tokio::time::{Sleep, sleep};
 use web_transport_trait::poll as from;
 
-use super::secrets::Secrets;
+use super::{gate::Gate, secrets::Secrets};
+
+/// What the gate of an incoming stream stands in front of.
+const READ: usize = 0;
+const RESET: usize = 1;
+/// Of a gate in front of one thing.
+const ONLY: usize = 0;
 
 /// One MoQ transport session: WebTransport over HTTP/3, or raw QUIC.
 #[derive(Clone)]
@@ -31,6 +37,8 @@ pub struct Session {
     secrets: Secrets,
     patience: Option<Duration>,
     close_quic: bool,
+    closed: Gate<1>,
+    datagrams: Gate<1>,
 }
 
 impl Session {
@@ -41,6 +49,8 @@ impl Session {
             secrets: Secrets::default(),
             patience: None,
             close_quic: false,
+            closed: Gate::new(),
+            datagrams: Gate::new(),
         }
     }
 
@@ -91,6 +101,8 @@ impl Session {
         RecvStream {
             inner,
             secrets: self.secrets.clone(),
+            // quinn keeps one waker for both ways to wait for a stream.
+            gate: Gate::new(),
         }
     }
 
@@ -118,6 +130,7 @@ struct Patience {
 pub struct RecvStream {
     inner: web_transport_quinn::RecvStream,
     secrets: Secrets,
+    gate: Gate<2>,
 }
 
 /// A failure of any of them, with the peer's code where it sent one. Its text may be the peer's.
@@ -233,7 +246,9 @@ impl to::Session for Session {
     }
 
     fn poll_recv_datagram(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, TransportError>> {
-        from::Session::poll_recv_datagram(&mut self.inner, cx)
+        let inner = &mut self.inner;
+        self.datagrams
+            .poll(ONLY, cx, |cx| from::Session::poll_recv_datagram(inner, cx))
             .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
@@ -255,7 +270,10 @@ impl to::Session for Session {
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<TransportError> {
-        from::Session::poll_closed(&mut self.inner, cx).map(|err| self.error(&err))
+        let inner = &mut self.inner;
+        self.closed
+            .poll(ONLY, cx, |cx| from::Session::poll_closed(inner, cx))
+            .map(|err| self.error(&err))
     }
 
     fn stats(&self) -> impl inner::Stats {
@@ -332,7 +350,9 @@ impl to::RecvStream for RecvStream {
         cx: &mut Context<'_>,
         dst: &mut [u8],
     ) -> Poll<Result<Option<usize>, TransportError>> {
-        from::RecvStream::poll_read(&mut self.inner, cx, dst)
+        let inner = &mut self.inner;
+        self.gate
+            .poll(READ, cx, |cx| from::RecvStream::poll_read(inner, cx, dst))
             .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
@@ -341,7 +361,11 @@ impl to::RecvStream for RecvStream {
         cx: &mut Context<'_>,
         buf: &mut B,
     ) -> Poll<Result<Option<usize>, TransportError>> {
-        from::RecvStream::poll_read_buf(&mut self.inner, cx, buf)
+        let inner = &mut self.inner;
+        self.gate
+            .poll(READ, cx, |cx| {
+                from::RecvStream::poll_read_buf(inner, cx, buf)
+            })
             .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
@@ -350,16 +374,23 @@ impl to::RecvStream for RecvStream {
         cx: &mut Context<'_>,
         max: usize,
     ) -> Poll<Result<Option<Bytes>, TransportError>> {
-        from::RecvStream::poll_read_chunk(&mut self.inner, cx, max)
+        let inner = &mut self.inner;
+        self.gate
+            .poll(READ, cx, |cx| {
+                from::RecvStream::poll_read_chunk(inner, cx, max)
+            })
             .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
     fn stop(&mut self, code: u32) {
         from::RecvStream::stop(&mut self.inner, code);
+        self.gate.open();
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        from::RecvStream::poll_closed(&mut self.inner, cx)
+        let inner = &mut self.inner;
+        self.gate
+            .poll(RESET, cx, |cx| from::RecvStream::poll_closed(inner, cx))
             .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 }

@@ -46,7 +46,7 @@ impl ControllerFactory for LiveFactory {
         Box::new(LiveController {
             origin: now,
             clock: self.0.clone(),
-            live: Live::new(0, current_mtu),
+            live: Arc::new(Live::new(0, current_mtu)),
         })
     }
 }
@@ -56,10 +56,15 @@ impl ControllerFactory for LiveFactory {
 struct LiveController {
     origin: Instant,
     clock: Clock,
-    live: Live,
+    /// quinn clones a controller for each look at its figures; only a clone that outlives the next packet costs a copy.
+    live: Arc<Live>,
 }
 
 impl LiveController {
+    fn live(&mut self) -> &mut Live {
+        Arc::make_mut(&mut self.live)
+    }
+
     fn time(&self, at: Instant) -> Nanos {
         let nanos = |span: Duration| Nanos::try_from(span.as_nanos()).unwrap_or(Nanos::MAX);
         match at.checked_duration_since(self.origin) {
@@ -72,7 +77,8 @@ impl LiveController {
 
 impl Controller for LiveController {
     fn on_sent(&mut self, now: Instant, bytes: u64, _last_packet_number: u64) {
-        self.live.on_sent(self.time(now), bytes);
+        let now = self.time(now);
+        self.live().on_sent(now, bytes);
     }
 
     fn on_ack(
@@ -83,8 +89,8 @@ impl Controller for LiveController {
         app_limited: bool,
         _rtt: &quinn_proto::RttEstimator,
     ) {
-        self.live
-            .on_ack(self.time(now), self.time(sent), bytes, app_limited);
+        let (now, sent) = (self.time(now), self.time(sent));
+        self.live().on_ack(now, sent, bytes, app_limited);
     }
 
     fn on_end_acks(
@@ -94,8 +100,8 @@ impl Controller for LiveController {
         app_limited: bool,
         _largest_packet_num_acked: Option<u64>,
     ) {
-        self.live
-            .on_end_acks(self.time(now), in_flight, app_limited);
+        let now = self.time(now);
+        self.live().on_end_acks(now, in_flight, app_limited);
     }
 
     fn on_congestion_event(
@@ -105,16 +111,13 @@ impl Controller for LiveController {
         is_persistent_congestion: bool,
         lost_bytes: u64,
     ) {
-        self.live.on_congestion(
-            self.time(now),
-            self.time(sent),
-            lost_bytes,
-            is_persistent_congestion,
-        );
+        let (now, sent) = (self.time(now), self.time(sent));
+        self.live()
+            .on_congestion(now, sent, lost_bytes, is_persistent_congestion);
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
-        self.live.on_mtu(new_mtu);
+        self.live().on_mtu(new_mtu);
     }
 
     fn window(&self) -> u64 {

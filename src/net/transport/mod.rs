@@ -8,6 +8,7 @@ mod development;
 mod dial;
 pub mod endpoint;
 pub(in crate::net) mod failure;
+mod gate;
 pub mod listen;
 mod race;
 mod secrets;

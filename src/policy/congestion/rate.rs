@@ -73,10 +73,11 @@ impl Delivery {
         self.delivered_at = now;
         let at = self.records.partition_point(|record| record.sent < sent);
         let record = self.records.get(at).copied().filter(|r| r.sent == sent);
-        let old = self
-            .records
-            .partition_point(|r| r.sent < now.saturating_sub(MAX_AGE));
-        self.records.drain(..old);
+        // From the front: a search would touch seconds of records for each acknowledgement.
+        let oldest = now.saturating_sub(MAX_AGE);
+        while self.records.front().is_some_and(|r| r.sent < oldest) {
+            self.records.pop_front();
+        }
         let record = record?;
         self.first_sent = self.first_sent.max(sent);
         let sending = record.sent.saturating_sub(record.first_sent);
