@@ -213,7 +213,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    pub fn of(rounds: &[Figures], pick: impl Fn(&Figures) -> f64) -> Self {
+    pub fn of<F>(rounds: &[F], pick: impl Fn(&F) -> f64) -> Self {
         let mut values: Vec<f64> = rounds.iter().map(pick).collect();
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;

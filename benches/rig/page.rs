@@ -13,10 +13,10 @@ use super::{
 };
 
 /// Heading, digits behind the point, value.
-pub type Column = (&'static str, usize, fn(&Figures) -> f64);
+pub type Column<F = Figures> = (&'static str, usize, fn(&F) -> f64);
 
 /// A row: who was measured, and its rounds.
-pub type Row<'a> = (&'a str, &'a [Figures]);
+pub type Row<'a, F = Figures> = (&'a str, &'a [F]);
 
 /// What every page says of its run.
 pub struct Facts<'a> {
@@ -30,13 +30,7 @@ pub struct Facts<'a> {
 
 impl Facts<'_> {
     pub fn write(&self, text: &mut String) {
-        fact(text, "Date", &date());
-        fact(text, "Commit", &commit());
-        fact(text, "Machine", &machine());
-        fact(text, "GStreamer", &gst::version_string());
-        for (name, version) in &self.measured {
-            fact(text, name, version);
-        }
+        where_and_what(text, &self.measured);
         let bitrate = self.stream.bitrate();
         let stream = format!("720p60 H.264, {bitrate:.0} kbit/s, GOP 1 s, and Opus, 96 kbit/s");
         fact(text, "Stream", &stream);
@@ -48,12 +42,23 @@ impl Facts<'_> {
     }
 }
 
+/// When, where and by what a page was made; name and version of each that was measured.
+pub fn where_and_what(text: &mut String, measured: &[(String, String)]) {
+    fact(text, "Date", &date());
+    fact(text, "Commit", &commit());
+    fact(text, "Machine", &machine());
+    fact(text, "GStreamer", &gst::version_string());
+    for (name, version) in measured {
+        fact(text, name, version);
+    }
+}
+
 pub fn fact(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "- {name}: {value}");
 }
 
 /// One row each, and below each further one the first's ratio to it.
-pub fn table(text: &mut String, rows: &[Row], columns: &[Column]) {
+pub fn table<F>(text: &mut String, rows: &[Row<F>], columns: &[Column<F>]) {
     let headings: Vec<_> = columns.iter().map(|column| column.0).collect();
     let _ = writeln!(text, "| | {} |", headings.join(" | "));
     let _ = writeln!(text, "|---|{}", "---:|".repeat(columns.len()));
