@@ -206,7 +206,12 @@ fn show(pipeline: &gst::Pipeline, pad: &gst::Pad, places: &Places) -> Result<()>
     let stages = places.video_stages.clone();
     let (eye, late) = (places.eye.clone(), places.late.clone());
     let branch = format!(
-        "{QUEUE} ! h264parse ! avdec_h264 name=decoder thread-type=slice ! videoconvert ! video/x-raw,format=GRAY8 ! {SINK}"
+        "{QUEUE} ! {} ! h264parse ! avdec_h264 name=decoder thread-type=slice ! videoconvert ! video/x-raw,format=GRAY8 ! {SINK}",
+        mended(
+            pad,
+            "stream-format",
+            "video/x-h264,stream-format=byte-stream,alignment=au"
+        )
     );
     play(pipeline, pad, &branch, &stages, move |sink, buffer| {
         let at = now();
@@ -225,8 +230,13 @@ fn sound(pipeline: &gst::Pipeline, pad: &gst::Pad, places: &Places) -> Result<()
     let stages = places.audio_stages.clone();
     let (ear, speaker) = (places.ear.clone(), places.speaker.clone());
     let branch = format!(
-        "{QUEUE} ! opusdec name=decoder ! audioconvert ! audioresample ! \
-         audio/x-raw,format=F32LE,rate={SAMPLES},channels=2 ! {SINK}"
+        "{QUEUE} ! {} ! opusdec name=decoder ! audioconvert ! audioresample ! \
+         audio/x-raw,format=F32LE,rate={SAMPLES},channels=2 ! {SINK}",
+        mended(
+            pad,
+            "channel-mapping-family",
+            "audio/x-opus,rate=48000,channels=2,channel-mapping-family=0"
+        )
     );
     play(pipeline, pad, &branch, &stages, move |sink, buffer| {
         let at = now();
@@ -241,6 +251,17 @@ fn sound(pipeline: &gst::Pipeline, pad: &gst::Pad, places: &Places) -> Result<()
         }
         ear.listen(at, &samples, 2);
     })
+}
+
+/// What takes the place of a pad's caps that decoders do not understand, those of another plugin (peer-lessons row 4): they
+/// lack a field that ours have from the beginning.
+fn mended(pad: &gst::Pad, field: &str, caps: &str) -> String {
+    let caps_of = pad.current_caps();
+    let known = caps_of.and_then(|caps| Some(caps.structure(0)?.has_field(field)));
+    match known {
+        Some(true) => "identity silent=true".to_owned(),
+        _ => format!("capssetter replace=true caps={caps}"),
+    }
 }
 
 /// Decodes, and calls `with` for each buffer when the sink hands it over.

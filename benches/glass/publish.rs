@@ -20,10 +20,9 @@ use crate::{
     },
 };
 
-/// A microphone gives its samples when it has so many of them; audiotestsrc gives them at the time of their first, so they are
-/// kept for as long as they last.
-const CHUNK: &str = "audiotestsrc name=sound is-live=true wave=pink-noise volume=0.01 samplesperbuffer=480 ! \
-     audio/x-raw,format=F32LE,rate=48000,channels=2 ! identity sync=true ts-offset=10000000";
+/// What a microphone gives at once, in samples, and for how long that lasts.
+const CHUNK: u32 = 480;
+const CHUNK_LASTS: gst::ClockTime = gst::ClockTime::from_mseconds(10);
 
 /// Publishes until its end; says when it began on the first line, ns on the machine's monotonic clock.
 pub fn run() -> Result<()> {
@@ -32,7 +31,9 @@ pub fn run() -> Result<()> {
     let pipeline = pipeline(&job)?;
     let burner = Arc::new(Burner::skewed(job.ppm));
     burner.paint(&source_pad(&pipeline, "picture")?);
-    burner.sound(&source_pad(&pipeline, "sound")?);
+    let sound = source_pad(&pipeline, "sound")?;
+    burner.sound(&sound);
+    keep(&sound);
     let [video, audio] = ["video", "audio"].map(|name| {
         let pad = source_pad(&pipeline, name)?;
         let seen = Seen::default();
@@ -70,7 +71,8 @@ fn pipeline(job: &Job) -> Result<gst::Pipeline> {
          video/x-raw,format=I420,width=1280,height=720,framerate=30/1 ! \
          x264enc tune=zerolatency speed-preset=ultrafast bitrate={} key-int-max=30 ! h264parse config-interval=-1 ! \
          capsfilter name=video caps=video/x-h264,stream-format=byte-stream,alignment=au \
-         {CHUNK} ! audioconvert ! opusenc name=audio audio-type=restricted-lowdelay bitrate=96000 frame-size={}",
+         audiotestsrc name=sound is-live=true wave=pink-noise volume=0.01 samplesperbuffer={CHUNK} ! \
+         audio/x-raw,format=F32LE,rate=48000,channels=2 ! audioconvert ! opusenc name=audio audio-type=restricted-lowdelay bitrate=96000 frame-size={}",
         job.bitrate, job.packet
     ))?
     .downcast::<gst::Pipeline>()
@@ -98,6 +100,24 @@ fn clock(ppm: i64) -> gst::Clock {
     let fast = 1_000_000_u64.saturating_add_signed(ppm);
     clock.set_calibration(now, now, fast, 1_000_000);
     clock.upcast()
+}
+
+/// A microphone gives its samples when it has them all; audiotestsrc gives them at the time of the first, so they are kept back.
+fn keep(pad: &gst::Pad) {
+    pad.add_probe(gst::PadProbeType::BUFFER, |pad, info| {
+        let due = || {
+            let element = pad.parent_element()?;
+            let segment = pad.sticky_event::<gst::event::Segment>(0)?;
+            let segment = segment.segment().downcast_ref::<gst::ClockTime>()?;
+            let running = segment.to_running_time(info.buffer()?.pts())?;
+            let complete = element.base_time()? + running + CHUNK_LASTS;
+            Some(element.clock()?.new_single_shot_id(complete))
+        };
+        if let Some(due) = due() {
+            let _ = due.wait();
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// How long after its capture each buffer passes.
