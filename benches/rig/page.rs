@@ -30,13 +30,7 @@ pub struct Facts<'a> {
 
 impl Facts<'_> {
     pub fn write(&self, text: &mut String) {
-        fact(text, "Date", &date());
-        fact(text, "Commit", &commit());
-        fact(text, "Machine", &machine());
-        fact(text, "GStreamer", &gst::version_string());
-        for (name, version) in &self.measured {
-            fact(text, name, version);
-        }
+        where_and_what(text, &self.measured);
         let bitrate = self.stream.bitrate();
         let stream = format!("720p60 H.264, {bitrate:.0} kbit/s, GOP 1 s, and Opus, 96 kbit/s");
         fact(text, "Stream", &stream);
@@ -45,6 +39,17 @@ impl Facts<'_> {
             self.rounds, self.seconds
         );
         fact(text, "Rounds", &rounds);
+    }
+}
+
+/// When, where and by what a page was made; name and version of each that was measured.
+pub fn where_and_what(text: &mut String, measured: &[(String, String)]) {
+    fact(text, "Date", &date());
+    fact(text, "Commit", &commit());
+    fact(text, "Machine", &machine());
+    fact(text, "GStreamer", &gst::version_string());
+    for (name, version) in measured {
+        fact(text, name, version);
     }
 }
 

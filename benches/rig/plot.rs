@@ -47,6 +47,11 @@ impl Line {
 
 /// Writes the distributions of some latencies over a logarithmic axis.
 pub fn distributions(file: &Path, lines: &[Line]) -> Result<()> {
+    distributions_of(file, lines, "ms from moqsink's pad to moqsrc's, at most")
+}
+
+/// The same of latencies between other places.
+pub fn distributions_of(file: &Path, lines: &[Line], between: &str) -> Result<()> {
     let all = lines.iter().flat_map(|line| line.latencies.iter().copied());
     let (least, most) = all.fold((f64::INFINITY, 1.0_f64), |(least, most), ms| {
         (least.min(ms), most.max(ms))
@@ -69,7 +74,7 @@ pub fn distributions(file: &Path, lines: &[Line]) -> Result<()> {
         .bold_line_style(INK.mix(0.35))
         .light_line_style(INK.mix(0.12))
         .label_style(text.clone())
-        .x_desc("ms from moqsink's pad to moqsrc's, at most")
+        .x_desc(between)
         .y_desc("% of frames sent")
         .x_label_formatter(&|ms| {
             format!("{ms:.3}")

@@ -68,6 +68,11 @@ pub fn run() -> Result<()> {
 }
 
 pub fn read_job() -> Result<Job> {
+    told()
+}
+
+/// What this process was told to do, on its stdin.
+pub fn told<J: serde::de::DeserializeOwned>() -> Result<J> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     Ok(serde_json::from_str(&line)?)
@@ -195,7 +200,8 @@ fn send(sources: &[gst_app::AppSrc; 2], packets: Vec<Packet>, start: u64) {
     }
 }
 
-fn version() -> String {
+/// Of the plugin that is loaded.
+pub fn version() -> String {
     let plugin = gst::Registry::get().find_plugin("moq");
     plugin.map_or_else(String::new, |plugin| plugin.version().to_string())
 }

@@ -11,6 +11,7 @@ use std::{
 
 use gstmoq::netsim::{Proxy, Settings};
 use gstmoq::runtime;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Result,
@@ -23,7 +24,7 @@ use super::{
 };
 
 /// How long a process may take beyond its time.
-const GRACE: Duration = Duration::from_secs(15);
+pub const GRACE: Duration = Duration::from_secs(15);
 
 /// What one run is made of.
 pub struct Run<'a> {
@@ -53,7 +54,7 @@ struct Legs {
 }
 
 /// A process of the run; killed if it is still there.
-struct Process {
+pub struct Process {
     child: Child,
     lines: mpsc::Receiver<String>,
 }
@@ -183,16 +184,17 @@ fn leg(target: SocketAddr, path: &Settings, seed: u64) -> Result<Proxy> {
     )?)
 }
 
-fn nanos(duration: Duration) -> u64 {
+pub fn nanos(duration: Duration) -> u64 {
     duration.as_nanos() as u64
 }
 
-fn sleep_until(at: u64) {
+pub fn sleep_until(at: u64) {
     std::thread::sleep(Duration::from_nanos(at.saturating_sub(now())));
 }
 
 impl Process {
-    fn start(plugin: &Plugin, role: &str, job: &Job) -> Result<Self> {
+    /// Starts this program in a role, with a plugin, and tells it what to do.
+    pub fn start(plugin: &Plugin, role: &str, job: &impl Serialize) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--role", role])
             .env("GST_PLUGIN_PATH", &plugin.folder)
@@ -210,16 +212,21 @@ impl Process {
         Ok(process)
     }
 
-    fn line(&self, limit: Duration) -> Result<String> {
+    /// What it says next.
+    pub fn line(&self, limit: Duration) -> Result<String> {
         Ok(self
             .lines
             .recv_timeout(limit)
             .map_err(|_| "the process ended, or said nothing")?)
     }
 
-    /// Its last line; a plugin may write to stdout, too.
-    fn report<T: serde::de::DeserializeOwned>(&self, job: &Job) -> Result<T> {
-        let end = job.start + nanos(Duration::from_secs_f64(job.ends_at()) + GRACE);
+    fn report<T: DeserializeOwned>(&self, job: &Job) -> Result<T> {
+        self.last(job.start + nanos(Duration::from_secs_f64(job.ends_at())))
+    }
+
+    /// Its last line, when it ends, soon after `end`; a plugin may write to stdout, too.
+    pub fn last<T: DeserializeOwned>(&self, end: u64) -> Result<T> {
+        let end = end + nanos(GRACE);
         let mut last = String::new();
         loop {
             let left = Duration::from_nanos(end.saturating_sub(now()));

@@ -196,9 +196,19 @@ pub fn find_chirps(samples: &[f32], rate: u32) -> Vec<usize> {
 pub struct Burner {
     /// Of running time 0, the same for picture and sound.
     origin: OnceLock<Wall>,
+    /// By how much the pipeline's clock is faster than the wall clock, ppm.
+    ppm: i64,
 }
 
 impl Burner {
+    /// Of a pipeline whose clock is faster than the wall clock by so many ppm.
+    pub fn skewed(ppm: i64) -> Self {
+        Self {
+            ppm,
+            ..Self::default()
+        }
+    }
+
     /// Paints each frame (I420, NV12 or GRAY8, with the default strides of GStreamer) of a live source with its own time.
     pub fn paint(self: &Arc<Self>, pad: &gst::Pad) {
         let burner = self.clone();
@@ -244,19 +254,25 @@ impl Burner {
     }
 
     /// The wall clock when this buffer is captured, by its running time.
-    fn wall(&self, pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<Wall> {
+    pub fn wall(&self, pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<Wall> {
         let segment = pad.sticky_event::<gst::event::Segment>(0)?;
         let segment = segment.segment().downcast_ref::<gst::ClockTime>()?;
-        let running = Wall::try_from(segment.to_running_time(buffer.pts())?.nseconds()).ok()?;
+        let running = self.elapsed(segment.to_running_time(buffer.pts())?)?;
         let origin = match self.origin.get() {
             Some(origin) => *origin,
             None => {
                 let running = pad.parent_element()?.current_running_time()?;
-                let origin = now() - Wall::try_from(running.nseconds()).ok()?;
+                let origin = now() - self.elapsed(running)?;
                 *self.origin.get_or_init(|| origin)
             }
         };
         Some(origin + running)
+    }
+
+    /// What the wall clock went on by while the pipeline's did by this.
+    fn elapsed(&self, running: gst::ClockTime) -> Option<Wall> {
+        let running = Wall::try_from(running.nseconds()).ok()?;
+        Some(running - running / (1_000_000 + self.ppm) * self.ppm)
     }
 }
 
@@ -340,11 +356,43 @@ impl Ear {
     /// Of each chirp that was heard, against the whole second before it.
     pub fn seen(&self, rate: u32) -> Vec<Seen> {
         let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        find_chirps(&heard.samples, rate)
+        heard.chirps(rate)
+    }
+
+    /// The same, and forgets what was heard. Of a chirp that may still sound, and all before it, it tells the next time.
+    pub fn drain(&self, rate: u32) -> Vec<Seen> {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The soft beginning of a chirp looks like silence.
+        let kept = chirp(rate).len();
+        let is_silent = |samples: &[f32]| samples.iter().all(|sample| sample.abs() < AUDIBLE);
+        let quiet = heard.samples.len().saturating_sub(2 * kept);
+        if quiet == 0 || !is_silent(&heard.samples[quiet..]) {
+            return Vec::new();
+        }
+        let from = heard.samples.len() - kept;
+        let after = heard.marks.partition_point(|(first, _)| *first <= from);
+        let rest = Heard {
+            samples: heard.samples[from..].to_vec(),
+            marks: heard.marks[after.saturating_sub(1)..]
+                .iter()
+                .map(|(first, at)| {
+                    let sounded = from.saturating_sub(*first) as Wall * SECOND;
+                    (first.saturating_sub(from), at + sounded / Wall::from(rate))
+                })
+                .collect(),
+        };
+        let heard = std::mem::replace(&mut *heard, rest);
+        heard.chirps(rate)
+    }
+}
+
+impl Heard {
+    fn chirps(&self, rate: u32) -> Vec<Seen> {
+        find_chirps(&self.samples, rate)
             .into_iter()
             .map(|index| {
-                let after = heard.marks.partition_point(|(first, _)| *first <= index);
-                let (first, at) = heard.marks[after.saturating_sub(1)];
+                let after = self.marks.partition_point(|(first, _)| *first <= index);
+                let (first, at) = self.marks[after.saturating_sub(1)];
                 let at = at + (index - first) as Wall * SECOND / Wall::from(rate);
                 Seen {
                     at,
@@ -444,6 +492,29 @@ mod tests {
         assert_eq!(seen.len(), 2, "{seen:?}");
         for seen in seen {
             assert!((seen.late - late).abs() < 50_000, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn an_ear_that_is_emptied_under_way_misses_nothing_and_hears_nothing_twice() {
+        // The second begins in the 88th piece and ends in the next one: whenever it is emptied.
+        for emptied in 80..100 {
+            let ear = Ear::default();
+            let late = 217_000_000;
+            let mut seen = Vec::new();
+            for piece in 0..150 {
+                let wall = WALL + piece * SECOND / 100;
+                let mut samples = vec![0.0; 480];
+                add_chirps(&mut samples, 1, 48_000, wall);
+                let bytes: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
+                ear.listen(wall + late, &bytes, 1);
+                if piece >= emptied {
+                    seen.extend(ear.drain(48_000));
+                }
+            }
+            seen.extend(ear.seen(48_000));
+            assert_eq!(seen.len(), 1, "{emptied}: {seen:?}");
+            assert!((seen[0].late - late).abs() < 50_000, "{seen:?}");
         }
     }
 }

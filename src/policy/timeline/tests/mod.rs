@@ -1,5 +1,6 @@
 //! Simulated paths in virtual time.
 
+mod drift;
 mod join;
 mod jump;
 mod path;
