@@ -38,7 +38,7 @@ pub fn run() -> Result<()> {
         let pad = source_pad(&pipeline, name)?;
         let seen = Seen::default();
         seen.record(&pad);
-        Ok::<_, Box<dyn std::error::Error>>((seen, encoded(&pad, &burner)))
+        Ok::<_, crate::rig::Error>((seen, encoded(&pad, &burner)))
     });
     let ((video, video_encoded), (audio, audio_encoded)) = (video?, audio?);
 

@@ -15,7 +15,8 @@ pub mod run;
 pub mod sights;
 pub mod stream;
 
-pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+pub type Result<T> = std::result::Result<T, Error>;
 
 /// What this program does when it started itself as a part of a run.
 pub fn role(role: &str) -> Result<()> {
