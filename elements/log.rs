@@ -44,6 +44,18 @@ impl LogSink for Categories {
         category(target).is_some_and(|category| category.above_threshold(debug_level(level)))
     }
 
+    fn loudest(&self) -> Option<Level> {
+        let loudest = [&TRANSPORT, &SESSION, &RELAY].map(|category| category.threshold());
+        match loudest.into_iter().max()? {
+            gst::DebugLevel::None => None,
+            gst::DebugLevel::Error => Some(Level::Error),
+            gst::DebugLevel::Warning => Some(Level::Warning),
+            gst::DebugLevel::Fixme | gst::DebugLevel::Info => Some(Level::Info),
+            gst::DebugLevel::Debug => Some(Level::Debug),
+            _ => Some(Level::Trace),
+        }
+    }
+
     fn log(&self, level: Level, target: &str, message: &str) {
         if let Some(category) = category(target) {
             category.log(
@@ -95,6 +107,15 @@ fn debug_level(level: Level) -> gst::DebugLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_loudest_level_follows_the_thresholds() {
+        gst::init().unwrap();
+        let before = SESSION.threshold();
+        SESSION.set_threshold(gst::DebugLevel::Log);
+        assert_eq!(Categories.loudest(), Some(Level::Trace));
+        SESSION.set_threshold(before);
+    }
 
     #[test]
     fn targets_find_their_category() {

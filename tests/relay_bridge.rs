@@ -278,7 +278,7 @@ fn signals_tell_of_sessions_and_broadcasts_and_may_use_the_element() {
                 element.property::<gst::Structure>("stats"),
                 element.property::<Option<String>>("bound-url"),
             );
-            assert_ne!(std::thread::current().name(), Some("moq-runtime"));
+            assert_ne!(std::thread::current().name(), Some("moq-server"));
             let _ = sender
                 .lock()
                 .unwrap()

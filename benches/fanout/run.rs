@@ -18,7 +18,7 @@ use super::{
 use crate::rig::{
     Result,
     figures::Percentiles,
-    process::{Usage, memory_of as memory},
+    process::{Usage, memory},
     relays::{routes, version},
     stream::Stream,
 };
@@ -83,7 +83,7 @@ impl Run<'_> {
         let from = nanos(origin.elapsed());
         let (relay, generator) = (Usage::begin(&process)?, Usage::begin("self")?);
         thread::sleep(Duration::from_secs_f64(self.seconds));
-        let ((relay, machine), (generator, _)) = (relay.end()?, generator.end()?);
+        let (relay, generator) = (relay.end()?, generator.end()?);
         let until = nanos(origin.elapsed());
         let memory = memory(&process)?;
         thread::sleep(2 * TAIL);
@@ -106,9 +106,9 @@ impl Run<'_> {
         Ok(Figures {
             version: version(self.relay)?,
             subscribers: self.subscribers,
-            relay,
-            generator,
-            machine,
+            relay: relay.cpu,
+            generator: generator.cpu,
+            machine: relay.machine,
             memory_before,
             memory,
             late: latencies

@@ -145,7 +145,7 @@ pub fn run() -> Result<()> {
         watch(&pipeline, &bus, end.min(sights::now() + seconds(LOOK)));
         pulses.extend(places.ear.drain(SAMPLES));
     }
-    let (cpu, _) = usage.end()?;
+    let cpu = usage.end()?.cpu;
     let ended = now();
     pulses.extend(places.ear.seen(SAMPLES));
     report(&played(&places, &pulses, joined, ended, cpu))

@@ -51,7 +51,7 @@ pub fn run() -> Result<()> {
     watch(&pipeline, &bus, start + seconds(STARTING));
     let usage = Usage::begin("self")?;
     watch(&pipeline, &bus, start + seconds(job.seconds));
-    let (cpu, _) = usage.end()?;
+    let cpu = usage.end()?.cpu;
     let take = |moments: &Arc<Mutex<Vec<Moment>>>| {
         std::mem::take(&mut *moments.lock().unwrap_or_else(PoisonError::into_inner))
     };

@@ -3,6 +3,7 @@
 
 #[path = "../rig/mod.rs"]
 mod rig;
+mod soak;
 
 use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf};
 
@@ -40,9 +41,12 @@ struct Arguments {
     /// `latency` of a moqsrc that has this property, ms.
     #[arg(long, default_value_t = 20)]
     latency: u32,
-    /// kbit/s
+    /// kbit/s; from 20000 on 1080p instead of 720p.
     #[arg(long, default_value_t = 4000)]
     bitrate: u32,
+    /// Instead: memory over so many s, with a join every 5 s, through the first relay.
+    #[arg(long, value_name = "SECONDS")]
+    soak: Option<f64>,
     /// Where the report goes besides stdout.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -66,7 +70,7 @@ const LATENCIES: [Column; 9] = [
     ("p99", 1, |f| f.presented.p99),
 ];
 
-const REST: [Column; 10] = [
+const REST: [Column; 11] = [
     ("delivered %", 1, |f| {
         100.0 * f.delivered as f64 / f.sent as f64
     }),
@@ -78,6 +82,7 @@ const REST: [Column; 10] = [
     ("relay", 3, |f| f.cpu_relay),
     ("RSS MiB, publisher", 1, |f| f.memory_publisher),
     ("player", 1, |f| f.memory_player),
+    ("wake-ups/s, both", 0, |f| f.wakeups),
     ("machine cores", 2, |f| f.machine),
 ];
 
@@ -94,7 +99,10 @@ type Results = BTreeMap<Case, Vec<Figures>>;
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     match &arguments.role {
-        None => measure(&arguments),
+        None => match arguments.soak {
+            Some(seconds) => soak::measure(&arguments, seconds),
+            None => measure(&arguments),
+        },
         Some(role) => rig::role(role),
     }
 }

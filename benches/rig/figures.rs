@@ -87,6 +87,8 @@ pub struct Figures {
     /// MiB resident at the end.
     pub memory_publisher: f64,
     pub memory_player: f64,
+    /// How often threads of both were woken, a second.
+    pub wakeups: f64,
 }
 
 impl Figures {
@@ -139,6 +141,7 @@ impl Figures {
             machine: published.machine,
             memory_publisher: published.memory,
             memory_player: played.memory,
+            wakeups: published.wakeups + played.wakeups,
         }
     }
 

@@ -36,6 +36,8 @@ pub struct Job {
     pub join: f64,
     /// `latency` of a moqsrc that has this property, ms.
     pub latency: u32,
+    /// For memory over a long time: the stream is sent over and over, nothing is seen, and a player joins every so many s.
+    pub soak: Option<f64>,
     /// When the first packet was sent, for the player, ns on the machine's monotonic clock.
     pub start: u64,
 }

@@ -24,6 +24,7 @@ pub fn role(role: &str) -> Result<()> {
         "relay" => relays::serve(),
         "publish" => publish::run(),
         "play" => play::run(),
+        "soak" => play::soak(),
         role => Err(format!("no such role: {role}").into()),
     }
 }

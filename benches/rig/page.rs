@@ -32,7 +32,9 @@ impl Facts<'_> {
     pub fn write(&self, text: &mut String) {
         where_and_what(text, &self.measured);
         let bitrate = self.stream.bitrate();
-        let stream = format!("720p60 H.264, {bitrate:.0} kbit/s, GOP 1 s, and Opus, 96 kbit/s");
+        let height = self.stream.height;
+        let stream =
+            format!("{height}p60 H.264, {bitrate:.0} kbit/s, GOP 1 s, and Opus, 96 kbit/s");
         fact(text, "Stream", &stream);
         let rounds = format!(
             "{} of {} s; median (smallest–largest)",

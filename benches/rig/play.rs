@@ -9,7 +9,7 @@ use super::{
     job::{Job, STARTING, Transport},
     process::{Usage, memory},
     publish::{connection, read_job, report, seconds},
-    sights::{Played, Seen, now},
+    sights::{Played, Seen, Soaked, now},
 };
 
 /// Where payloads are seen.
@@ -18,6 +18,16 @@ struct Places {
     video: Seen,
     audio: Seen,
     presented: Seen,
+}
+
+impl Places {
+    fn nothing() -> Self {
+        Self {
+            video: Seen::nothing(),
+            audio: Seen::nothing(),
+            presented: Seen::nothing(),
+        }
+    }
 }
 
 /// Plays from the time it is told on and says at the end what it saw.
@@ -40,16 +50,47 @@ pub fn run() -> Result<()> {
     watch(&pipeline, &bus, joined + seconds(STARTING));
     let usage = Usage::begin("self")?;
     watch(&pipeline, &bus, job.start + seconds(job.ends_at()));
-    let (cpu, _) = usage.end()?;
+    let usage = usage.end()?;
     report(&Played {
         joined,
         ended: now(),
         video: places.video.take(),
         audio: places.audio.take(),
         presented: places.presented.take(),
-        cpu,
-        memory: memory()?,
+        cpu: usage.cpu,
+        wakeups: usage.wakeups,
+        memory: memory("self")?,
     })
+}
+
+/// Plays all the time, and joins a second time every so often, until its end.
+pub fn soak() -> Result<()> {
+    let job = read_job()?;
+    let every = job.soak.ok_or("how often to join")?;
+    let Transport::Moq { broadcast } = &job.transport else {
+        return Err("a soak is of moqsrc".into());
+    };
+    gst::init()?;
+    let end = job.start + seconds(job.ends_at());
+    let player = || -> Result<_> {
+        let pipeline = gst::Pipeline::new();
+        pipeline.use_clock(Some(&gst::SystemClock::obtain()));
+        moq(&pipeline, &job, broadcast, &Places::nothing())?;
+        let bus = pipeline.bus().ok_or("a pipeline has a bus")?;
+        pipeline.set_state(gst::State::Playing)?;
+        Ok((pipeline, bus))
+    };
+    let (steady, steady_bus) = player()?;
+    let mut joins = 0;
+    while now() + seconds(every) < end {
+        let (pipeline, bus) = player()?;
+        watch(&pipeline, &bus, now() + seconds(every));
+        pipeline.set_state(gst::State::Null)?;
+        watch(&steady, &steady_bus, now());
+        joins += 1;
+    }
+    watch(&steady, &steady_bus, end);
+    report(&Soaked { joins })
 }
 
 fn moq(pipeline: &gst::Pipeline, job: &Job, broadcast: &str, places: &Places) -> Result<()> {

@@ -41,28 +41,42 @@ pub fn machine_cpu() -> Result<f64> {
     Ok(busy / TICKS)
 }
 
-/// MiB resident of this process.
-pub fn memory() -> Result<f64> {
-    memory_of("self")
-}
-
 /// MiB resident of a process; `self` is this one.
-pub fn memory_of(process: &str) -> Result<f64> {
+pub fn memory(process: &str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|value| value.split_whitespace().next()?.parse::<f64>().ok())
-        .ok_or("no VmRSS")?;
-    Ok(kib / 1024.0)
+    Ok(count(&status, "VmRSS:").ok_or("no VmRSS")? / 1024.0)
 }
 
-/// Cores that are used between two moments.
+/// How often those threads of a process that still live have slept and were woken.
+fn wakeups(process: &str) -> Result<f64> {
+    let mut all = 0.0;
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        // One that has ended meanwhile says nothing.
+        let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
+        all += count(&status, "voluntary_ctxt_switches:").unwrap_or(0.0);
+    }
+    Ok(all)
+}
+
+fn count(status: &str, field: &str) -> Option<f64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(field))?;
+    value.split_whitespace().next()?.parse().ok()
+}
+
+/// What is used between two moments.
 pub struct Usage {
     process: String,
     own: f64,
     machine: f64,
+    wakeups: f64,
     from: std::time::Instant,
+}
+
+/// Cores of the process and of the whole machine, and wake-ups of the process a second.
+pub struct Used {
+    pub cpu: f64,
+    pub machine: f64,
+    pub wakeups: f64,
 }
 
 impl Usage {
@@ -71,14 +85,17 @@ impl Usage {
             process: process.to_owned(),
             own: cpu(process)?,
             machine: machine_cpu()?,
+            wakeups: wakeups(process)?,
             from: std::time::Instant::now(),
         })
     }
 
-    /// Of the process, and of the whole machine.
-    pub fn end(&self) -> Result<(f64, f64)> {
+    pub fn end(&self) -> Result<Used> {
         let elapsed = self.from.elapsed().as_secs_f64();
-        let own = (cpu(&self.process)? - self.own) / elapsed;
-        Ok((own, (machine_cpu()? - self.machine) / elapsed))
+        Ok(Used {
+            cpu: (cpu(&self.process)? - self.own) / elapsed,
+            machine: (machine_cpu()? - self.machine) / elapsed,
+            wakeups: (wakeups(&self.process)? - self.wakeups) / elapsed,
+        })
     }
 }

@@ -8,12 +8,12 @@ use std::{
 use gst::prelude::*;
 
 use super::{
-    Result,
+    Result, fail,
     job::{Job, STARTING, Transport},
     play::{show, watch},
     process::{Usage, memory},
     sights::{Published, Seen, now},
-    stream::{Kind, Packet, Stream},
+    stream::{Kind, Packet, Saved},
 };
 
 /// Before the first packet, s: what it takes to set up the pipeline.
@@ -23,8 +23,12 @@ const LEAD: f64 = 0.1;
 pub fn run() -> Result<()> {
     let job = read_job()?;
     gst::init()?;
-    let stream = Stream::load(&job.stream)?;
-    let (video, audio, presented) = (Seen::default(), Seen::default(), Seen::default());
+    let stream = Saved::open(&job.stream)?;
+    let see = match job.soak {
+        Some(_) => Seen::nothing,
+        None => Seen::default,
+    };
+    let (video, audio, presented) = (see(), see(), Seen::default());
     let pipeline = gst::Pipeline::new();
     pipeline.use_clock(Some(&gst::SystemClock::obtain()));
     let sources = [source(&stream.video_caps)?, source(&stream.audio_caps)?];
@@ -50,20 +54,21 @@ pub fn run() -> Result<()> {
     let start = now() + seconds(LEAD);
     println!("{start}");
     std::io::stdout().flush()?;
-    std::thread::spawn(move || send(&sources, stream.packets, start));
+    std::thread::spawn(move || send(&sources, stream, job.soak.is_some(), start));
 
     let bus = pipeline.bus().ok_or("a pipeline has a bus")?;
     watch(&pipeline, &bus, start + seconds(job.joins_at() + STARTING));
     let usage = Usage::begin("self")?;
     watch(&pipeline, &bus, start + seconds(job.ends_at()));
-    let (cpu, machine) = usage.end()?;
+    let usage = usage.end()?;
     report(&Published {
         version: version(),
         video: video.take(),
         audio: audio.take(),
-        cpu,
-        machine,
-        memory: memory()?,
+        cpu: usage.cpu,
+        machine: usage.machine,
+        memory: memory("self")?,
+        wakeups: usage.wakeups,
     })
 }
 
@@ -180,24 +185,38 @@ fn rtp(pipeline: &gst::Pipeline, sources: &[gst_app::AppSrc; 2], job: &Job) -> R
     Ok(())
 }
 
-/// Sends each packet at its time.
-fn send(sources: &[gst_app::AppSrc; 2], packets: Vec<Packet>, start: u64) {
-    for packet in packets {
-        let due = (start + packet.pts).saturating_sub(now());
-        std::thread::sleep(Duration::from_nanos(due));
-        let mut buffer = gst::Buffer::from_mut_slice(packet.payload);
-        let writable = buffer.get_mut().expect("a new buffer has one owner");
-        writable.set_pts(gst::ClockTime::from_nseconds(packet.pts));
-        writable.set_dts(gst::ClockTime::from_nseconds(packet.pts));
-        writable.set_duration(gst::ClockTime::from_nseconds(packet.duration));
-        if !packet.key {
-            writable.set_flags(gst::BufferFlags::DELTA_UNIT);
-        }
-        let source = &sources[usize::from(packet.kind == Kind::Audio)];
-        if source.push_buffer(buffer).is_err() {
-            return;
+/// Sends each packet at its time; all of them over and over if it `repeats`.
+fn send(sources: &[gst_app::AppSrc; 2], mut stream: Saved, repeats: bool, start: u64) {
+    let (mut offset, mut end) = (0, 0);
+    loop {
+        match stream.next() {
+            Ok(Some(mut packet)) => {
+                packet.pts += offset;
+                end = end.max(packet.pts + packet.duration);
+                let due = (start + packet.pts).saturating_sub(now());
+                std::thread::sleep(Duration::from_nanos(due));
+                let source = &sources[usize::from(packet.kind == Kind::Audio)];
+                if source.push_buffer(buffer_of(packet)).is_err() {
+                    return;
+                }
+            }
+            Ok(None) if repeats && stream.rewind().is_ok() => offset = end,
+            Ok(None) => return,
+            Err(err) => fail(&format!("the stream cannot be read: {err}")),
         }
     }
+}
+
+fn buffer_of(packet: Packet) -> gst::Buffer {
+    let mut buffer = gst::Buffer::from_mut_slice(packet.payload);
+    let writable = buffer.get_mut().expect("a new buffer has one owner");
+    writable.set_pts(gst::ClockTime::from_nseconds(packet.pts));
+    writable.set_dts(gst::ClockTime::from_nseconds(packet.pts));
+    writable.set_duration(gst::ClockTime::from_nseconds(packet.duration));
+    if !packet.key {
+        writable.set_flags(gst::BufferFlags::DELTA_UNIT);
+    }
+    buffer
 }
 
 /// Of the plugin that is loaded.

@@ -18,9 +18,9 @@ use super::{
     figures::{Budget, Figures},
     job::{Job, STARTING, Transport},
     plugins::Plugin,
-    process::Usage,
+    process::{self, Usage},
     relays::{Route, free_address},
-    sights::{Played, Published, now},
+    sights::{Played, Published, Soaked, now},
 };
 
 /// How long a process may take beyond its time.
@@ -44,6 +44,13 @@ pub struct Run<'a> {
     pub join: f64,
     /// ms
     pub latency: u32,
+}
+
+/// Memory over a long time.
+pub struct Soak {
+    pub joins: usize,
+    /// MiB resident of publisher, player and relay, each second.
+    pub memory: [Vec<f64>; 3],
 }
 
 /// The addresses of the two ends and the emulators between them.
@@ -76,6 +83,7 @@ impl Run<'_> {
             seconds: self.seconds,
             join: self.join,
             latency: self.latency,
+            soak: None,
             start: 0,
         };
         let publisher = Process::start(self.plugin, "publish", &job)?;
@@ -107,6 +115,41 @@ impl Run<'_> {
         Ok(figures)
     }
 
+    /// Lets it run with a join every so many s and says what memory each process held, once a second. The player runs from
+    /// the start.
+    pub fn soak(&self, every: f64) -> Result<Soak> {
+        let route = self.route.ok_or("a soak needs a relay")?;
+        let mut job = Job {
+            transport: self.transport.clone(),
+            stream: self.stream.clone(),
+            address: route.through(route.address),
+            seconds: self.seconds,
+            join: self.join,
+            latency: self.latency,
+            soak: Some(every),
+            start: 0,
+        };
+        let publisher = Process::start(self.plugin, "publish", &job)?;
+        job.start = publisher.line(GRACE)?.parse()?;
+        let player = Process::start(self.plugin, "soak", &job)?;
+        let relay = route.process.ok_or("a soak needs a relay of its own")?;
+        let processes = [publisher.child.id(), player.child.id(), relay];
+        let end = job.start + nanos(Duration::from_secs_f64(job.ends_at() - 1.0));
+        let mut memory = <[Vec<f64>; 3]>::default();
+        while now() < end {
+            std::thread::sleep(Duration::from_secs(1));
+            for (memory, process) in memory.iter_mut().zip(processes) {
+                memory.push(process::memory(&process.to_string())?);
+            }
+        }
+        let soaked: Soaked = player.report(&job)?;
+        publisher.report::<Published>(&job)?;
+        Ok(Soak {
+            joins: soaked.joins,
+            memory,
+        })
+    }
+
     /// While it runs: cuts the path when it is time, and counts the relay's CPU time.
     fn follow(&self, job: &Job, legs: &Legs) -> Result<f64> {
         let since_start = |seconds: f64| job.start + nanos(Duration::from_secs_f64(seconds));
@@ -124,7 +167,7 @@ impl Run<'_> {
         // A little before the end, so that the relay is counted while it is in use.
         sleep_until(since_start(job.ends_at() - 0.1));
         match usage {
-            Some(usage) => Ok(usage.end()?.0),
+            Some(usage) => Ok(usage.end()?.cpu),
             None => Ok(f64::NAN),
         }
     }
@@ -174,7 +217,7 @@ impl Run<'_> {
 
 fn leg(target: SocketAddr, path: &Settings, seed: u64) -> Result<Proxy> {
     Ok(Proxy::start_on(
-        runtime::handle(),
+        runtime::servers(),
         ([127, 0, 0, 1], 0).into(),
         target,
         Settings {

@@ -25,11 +25,25 @@ pub fn now() -> u64 {
 
 /// What passed a place, in order.
 #[derive(Clone, Default)]
-pub struct Seen(Arc<Mutex<Vec<Sight>>>);
+pub struct Seen {
+    sights: Arc<Mutex<Vec<Sight>>>,
+    is_blind: bool,
+}
 
 impl Seen {
+    /// Sees nothing, so that its memory does not grow.
+    pub fn nothing() -> Self {
+        Self {
+            is_blind: true,
+            ..Self::default()
+        }
+    }
+
     pub fn add(&self, buffer: &gst::BufferRef, inside: bool) {
         let at = now();
+        if self.is_blind {
+            return;
+        }
         if let Some(key) = key_of(buffer) {
             self.lock().push(Sight { key, at, inside });
         }
@@ -51,7 +65,7 @@ impl Seen {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Sight>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,6 +96,8 @@ pub struct Published {
     pub cpu: f64,
     pub machine: f64,
     pub memory: f64,
+    /// A second.
+    pub wakeups: f64,
 }
 
 /// What the player's process reports at its end.
@@ -96,4 +112,12 @@ pub struct Played {
     pub presented: Vec<Sight>,
     pub cpu: f64,
     pub memory: f64,
+    /// A second.
+    pub wakeups: f64,
+}
+
+/// What the player of a soak reports at its end.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Soaked {
+    pub joins: usize,
 }

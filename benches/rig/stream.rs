@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufReader, BufWriter, Read, Write},
+    io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write},
     path::Path,
 };
 
@@ -12,6 +12,9 @@ use crate::Result;
 
 /// Frames a second; a key frame each second.
 const RATE: u32 = 60;
+
+/// kbit/s from which on the picture is 1920x1080.
+const LARGE: u32 = 20_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -31,21 +34,27 @@ pub struct Packet {
 
 /// Packets in order of time.
 pub struct Stream {
+    /// Lines of the picture.
+    pub height: u32,
     pub video_caps: String,
     pub audio_caps: String,
     pub packets: Vec<Packet>,
 }
 
 impl Stream {
-    /// 720p60 H.264 and stereo Opus.
+    /// H.264 of 60 frames a second, 720p or at high bitrates 1080p, and stereo Opus.
     pub fn encode(seconds: f64, kbit: u32) -> Result<Self> {
         let frames = (seconds * f64::from(RATE)) as u64;
         // A picture that moves and has noise in it: each access unit is another, and the encoder needs all of its bitrate.
+        let (width, height, pattern) = match kbit < LARGE {
+            true => (1280, 720, "smpte horizontal-speed=4"),
+            false => (1920, 1080, "snow"),
+        };
         let (video_caps, mut packets) = collect(
             Kind::Video,
             &format!(
-                "videotestsrc num-buffers={frames} pattern=smpte horizontal-speed=4 ! \
-                 video/x-raw,width=1280,height=720,framerate={RATE}/1,format=I420 ! \
+                "videotestsrc num-buffers={frames} pattern={pattern} ! \
+                 video/x-raw,width={width},height={height},framerate={RATE}/1,format=I420 ! \
                  x264enc tune=zerolatency speed-preset=ultrafast bitrate={kbit} key-int-max={RATE} ! \
                  h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream,alignment=au"
             ),
@@ -61,6 +70,7 @@ impl Stream {
         packets.extend(audio);
         packets.sort_by_key(|packet| packet.pts);
         Ok(Self {
+            height,
             video_caps,
             audio_caps,
             packets,
@@ -88,31 +98,55 @@ impl Stream {
         }
         Ok(file.flush()?)
     }
+}
 
-    pub fn load(path: &Path) -> Result<Self> {
+/// A saved stream, read packet by packet: all of it in memory would be most of what a process holds.
+pub struct Saved {
+    pub video_caps: String,
+    pub audio_caps: String,
+    file: BufReader<File>,
+    /// Where the packets begin.
+    packets_at: u64,
+}
+
+impl Saved {
+    pub fn open(path: &Path) -> Result<Self> {
         let mut file = BufReader::new(File::open(path)?);
         let video_caps = String::from_utf8(read_bytes(&mut file)?)?;
         let audio_caps = String::from_utf8(read_bytes(&mut file)?)?;
-        let mut packets = Vec::new();
-        let mut flags = [0; 2];
-        while file.read_exact(&mut flags).is_ok() {
-            packets.push(Packet {
-                kind: if flags[0] == 0 {
-                    Kind::Video
-                } else {
-                    Kind::Audio
-                },
-                key: flags[1] != 0,
-                pts: read_u64(&mut file)?,
-                duration: read_u64(&mut file)?,
-                payload: read_bytes(&mut file)?,
-            });
-        }
+        let packets_at = file.stream_position()?;
         Ok(Self {
             video_caps,
             audio_caps,
-            packets,
+            file,
+            packets_at,
         })
+    }
+
+    /// The next packet; `None` at the end.
+    pub fn next(&mut self) -> Result<Option<Packet>> {
+        let file = &mut self.file;
+        let mut flags = [0; 2];
+        if file.read_exact(&mut flags).is_err() {
+            return Ok(None);
+        }
+        Ok(Some(Packet {
+            kind: if flags[0] == 0 {
+                Kind::Video
+            } else {
+                Kind::Audio
+            },
+            key: flags[1] != 0,
+            pts: read_u64(file)?,
+            duration: read_u64(file)?,
+            payload: read_bytes(file)?,
+        }))
+    }
+
+    /// Begins again at its first packet.
+    pub fn rewind(&mut self) -> Result<()> {
+        self.file.seek(SeekFrom::Start(self.packets_at))?;
+        Ok(())
     }
 }
 

@@ -6,14 +6,20 @@ use std::{
     cell::RefCell,
     fmt::{self, Write as _},
     sync::OnceLock,
+    time::Duration,
 };
 
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{
-    Dispatch, Event, Metadata, Subscriber, dispatcher,
+    Dispatch, Event, Metadata, Subscriber, callsite, dispatcher,
     field::{Field, Visit},
+    level_filters::LevelFilter,
     span,
     subscriber::Interest,
 };
+
+/// How soon it is noticed that somebody listens to more than before.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How loud an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,11 +36,14 @@ pub trait LogSink: Send + Sync + 'static {
     /// Whether anybody listens. Asked before every event, so it must be cheap.
     fn enabled(&self, level: Level, target: &str) -> bool;
 
+    /// The most verbose level that is enabled for any target; none when nobody listens.
+    fn loudest(&self) -> Option<Level>;
+
     /// `message` has its fields appended and its secrets taken out.
     fn log(&self, level: Level, target: &str, message: &str);
 }
 
-static SINK: OnceLock<Dispatch> = OnceLock::new();
+static SINK: OnceLock<(Dispatch, &'static dyn LogSink)> = OnceLock::new();
 
 thread_local! {
     static ATTACHED: RefCell<Option<dispatcher::DefaultGuard>> = const { RefCell::new(None) };
@@ -42,12 +51,29 @@ thread_local! {
 
 /// Sets where events go, once, before the runtime is first used. Later calls change nothing.
 pub fn set_log_sink(sink: &'static dyn LogSink) {
-    SINK.get_or_init(|| Dispatch::new(Forward(sink)));
+    SINK.get_or_init(|| (Dispatch::new(Forward(sink)), sink));
+}
+
+/// Tells tracing when the loudest level changes, so that it skips quieter events with one comparison: QUIC has several with
+/// each packet. Never ends.
+pub(super) async fn follow_loudness() {
+    let Some((_, sink)) = SINK.get() else { return };
+    let mut told = sink.loudest();
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let loudest = sink.loudest();
+        if loudest != told {
+            told = loudest;
+            callsite::rebuild_interest_cache();
+        }
+    }
 }
 
 /// Run on each thread of the runtime as it starts.
 pub(super) fn attach() {
-    if let Some(dispatch) = SINK.get() {
+    if let Some((dispatch, _)) = SINK.get() {
         attach_to(dispatch);
     }
 }
@@ -65,6 +91,17 @@ impl Subscriber for Forward {
             true => Interest::sometimes(),
             false => Interest::never(),
         }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(match self.0.loudest() {
+            None => LevelFilter::OFF,
+            Some(Level::Error) => LevelFilter::ERROR,
+            Some(Level::Warning) => LevelFilter::WARN,
+            Some(Level::Info) => LevelFilter::INFO,
+            Some(Level::Debug) => LevelFilter::DEBUG,
+            Some(Level::Trace) => LevelFilter::TRACE,
+        })
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -180,6 +217,10 @@ mod tests {
     impl LogSink for Lines {
         fn enabled(&self, level: Level, target: &str) -> bool {
             level <= Level::Info && target.starts_with("test::")
+        }
+
+        fn loudest(&self) -> Option<Level> {
+            Some(Level::Info)
         }
 
         fn log(&self, level: Level, target: &str, message: &str) {

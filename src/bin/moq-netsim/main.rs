@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         }
         Err(error) => return fail(&one_line(&error), 2),
     };
-    let result = gstmoq::runtime::handle().block_on(run(&args));
+    let result = gstmoq::runtime::servers().block_on(run(&args));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => fail(&message, 1),

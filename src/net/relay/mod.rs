@@ -101,7 +101,7 @@ impl Relay {
         let sockets = listen::bind(&config.listen)?;
         let bound = sockets.iter().map(|socket| socket.address).collect();
 
-        let runtime = runtime::handle();
+        let runtime = runtime::servers();
         let _context = runtime.enter();
         let (sender, events) = mpsc::sync_channel(EVENT_QUEUE);
         let shared = Shared::start(config, access, resolver, versions, sender, runtime);
@@ -198,7 +198,7 @@ impl Relay {
     fn begin_stop(&self, limit: Duration, done: impl FnOnce() + Send + 'static) {
         let shared = self.shared.clone();
         let endpoints = self.endpoints.lock().take();
-        runtime::handle().spawn(async move {
+        runtime::servers().spawn(async move {
             if let Some(endpoints) = endpoints {
                 endpoints.stop(&shared, limit).await;
             }
