@@ -7,9 +7,10 @@ use std::time::Duration;
 use common::{
     Seen,
     paths::{
-        Feed, FeedOptions, Sent, TOLERANCE_MS, ViewOptions, assert_decodable, delay, lossy, millis,
-        path_delays, path_to, relay, spread,
+        Feed, FeedOptions, TOLERANCE_MS, ViewOptions, assert_decodable, delay, lossy, path_delays,
+        path_to, relay, spread,
     },
+    sync::{after_capture, assert_in_sync},
 };
 use gstmoq::{
     net::relay::Relay,
@@ -126,7 +127,7 @@ fn a_decoder_sees_no_broken_picture_through_loss_and_a_cut() {
 /// the first frame came.
 fn heals_after(cut: Duration, limit: Duration) {
     let rig = Rig::new(30, delay(20));
-    let view = ViewOptions::new(&rig.url).video_only().play();
+    let view = ViewOptions::new(&rig.url).play();
     let before = view.video.wait_count(90);
     let before = path_delays(&view, &rig.feed.video.all(), &before);
     rig.proxy.cut(cut);
@@ -146,6 +147,7 @@ fn heals_after(cut: Duration, limit: Duration) {
     eprintln!(
         "playing {resumed:?} after the path was back, delay {before:.1} ms before, {after_cut:.1} ms after"
     );
+    assert_in_sync(&view, &rig.feed);
     view.assert_undisturbed();
     assert!(
         resumed <= limit,
@@ -225,20 +227,13 @@ fn sound_and_picture_share_one_mapping() {
     let rig = Rig::new(60, delay(20));
     rig.feed.video.wait_after_key(30);
     let view = ViewOptions::new(&rig.url).play();
-    let lag = |sent: &[Sent], got: &[Seen]| {
-        let lags = got.iter().filter_map(|seen| {
-            let sent = sent.iter().rfind(|sent| sent.hash == seen.hash)?;
-            Some(millis(view.presented(seen)? - sent.captured))
-        });
-        spread(lags.collect())
-    };
     let presented = |seen: &[Seen]| seen.iter().filter(|seen| seen.running.is_some()).count();
     let video = view.video.wait("two seconds", |seen| presented(seen) >= 60);
     let audio = view
         .audio
         .wait("two seconds", |seen| presented(seen) >= 100);
-    let video = lag(&rig.feed.video.all(), &video);
-    let audio = lag(&rig.feed.audio.all(), &audio);
+    let video = after_capture(&view, &rig.feed.video.all(), &video);
+    let audio = after_capture(&view, &rig.feed.audio.all(), &audio);
     eprintln!("video {video:?}, audio {audio:?}");
     assert!((video.0 - audio.0).abs() <= TOLERANCE_MS);
     for (_, least, most) in [video, audio] {
@@ -251,7 +246,7 @@ fn publishing_heals_after(cut: Duration) {
     let relay = relay();
     let (proxy, url) = path_to(relay.bound()[0], delay(20));
     let feed = FeedOptions::new(&url).start();
-    let view = ViewOptions::new(&relay.url()).video_only().play();
+    let view = ViewOptions::new(&relay.url()).play();
     let before = view.video.wait_count(90);
     let before = spread(path_delays(&view, &feed.video.all(), &before)).0;
     proxy.cut(cut);
@@ -270,6 +265,7 @@ fn publishing_heals_after(cut: Duration) {
     eprintln!(
         "playing {resumed:?} after the path was back, {before:.1} ms before, {after:.1} ms after"
     );
+    assert_in_sync(&view, &feed);
     view.assert_undisturbed();
     assert!(
         resumed <= HEALED,

@@ -10,6 +10,7 @@ use common::{
         BROADCAST, Feed, FeedOptions, TOLERANCE_MS, View, ViewOptions, assert_decodable, delay,
         path_delays, path_to, relay, relay_at, spread, watchful_relay,
     },
+    sync::assert_in_sync,
 };
 use gst::prelude::*;
 use gstmoq::{net::relay::Relay, netsim::Proxy};
@@ -58,6 +59,7 @@ fn stops_and_starts_again(stop: impl FnOnce(Relay)) {
     assert_joined_anew(&got, seen.0);
     let audio = view.audio.wait("sound", |got| got.len() >= seen.1 + 50);
     assert!(audio[seen.1..].iter().any(Seen::is_discont));
+    assert_in_sync(&view, &feed);
     view.assert_undisturbed();
     assert_same_delay(before, after);
 }
@@ -164,8 +166,9 @@ fn another_publisher_takes_over(noticed: bool, options: impl FnOnce(FeedOptions)
     let sound = second.audio.all();
     view.audio.wait("sound of the second", |got| {
         let is_its = |seen: &&Seen| sound.iter().any(|sent| sent.hash == seen.hash);
-        got.iter().filter(is_its).count() >= 25
+        got.iter().filter(is_its).count() >= 50
     });
+    assert_in_sync(&view, &second);
     view.assert_undisturbed();
     assert_same_delay(before, spread(delays).0);
     drop(first);

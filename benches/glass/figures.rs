@@ -1,6 +1,6 @@
 //! What one run shows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     job::{Moment, Played, Published, RATE, Stage},
@@ -38,7 +38,7 @@ pub struct Figures {
     pub realigned: f64,
     /// Player's start to the first picture.
     pub first: f64,
-    /// From the end of what was done to the path, the relay or the publisher to the first picture after the longest gap.
+    /// From the end of what was done to the path, the relay or the publisher to the first picture in time after the longest gap.
     pub back: f64,
     /// Medians: capture to moqsink, from there to moqsrc's pad, decoding, and what waits for its time behind moqsrc.
     pub video_stages: [f64; 4],
@@ -110,17 +110,16 @@ fn took(moment: &Moment) -> f64 {
     moment.took as f64 / MILLISECOND
 }
 
-/// When the longest time without a new picture after the beginning of the cut ended.
+/// When the first picture was shown in time after the longest gap since the beginning of the cut.
 fn back_at(played: &Played, cut: Cut) -> Option<i64> {
-    let from = played
-        .pictures
-        .partition_point(|picture| picture.at < cut.from);
-    let after = &played.pictures[from.saturating_sub(1)..];
-    let longest = after
-        .windows(2)
-        .max_by_key(|pair| pair[1].at - pair[0].at)
-        .filter(|pair| pair[1].at >= cut.from)?;
-    Some(longest[1].at)
+    let pictures = &played.pictures;
+    let from = pictures.partition_point(|picture| picture.at < cut.from);
+    let after = &pictures[from.saturating_sub(1)..];
+    let pairs = after.windows(2).filter(|pair| pair[1].at >= cut.from);
+    let longest = pairs.max_by_key(|pair| pair[1].at - pair[0].at)?;
+    let late: HashSet<i64> = played.late_pictures.iter().map(|late| late.at).collect();
+    let is_back = |picture: &&Moment| picture.at >= longest[1].at && !late.contains(&picture.at);
+    after.iter().find(is_back).map(|picture| picture.at)
 }
 
 /// The time that a pulse tells is that of any whole second; the one that it is follows from how long sound takes roughly, ms.

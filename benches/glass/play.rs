@@ -298,6 +298,12 @@ fn play(
     });
     pipeline.add(&bin)?;
     bin.sync_state_with_parent()?;
+    let parent = pad.parent_element().ok_or("a pad of moqsrc")?;
+    if parent.has_property("latency") {
+        // The pipeline asks a sink for its latency when that has had its first buffer: too late for this one.
+        let latency = gst::ClockTime::from_mseconds(parent.property::<u32>("latency").into());
+        sink.send_event(gst::event::Latency::new(latency));
+    }
     pad.link(&bin.static_pad("sink").ok_or("it has a pad")?)?;
     Ok(())
 }

@@ -12,6 +12,7 @@ pub mod moq_relay;
 pub mod paths;
 pub mod process;
 pub mod publisher;
+pub mod sync;
 pub mod web;
 
 use std::{
