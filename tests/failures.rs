@@ -121,6 +121,39 @@ fn failures_to_connect_are_warnings_with_a_cause_and_in_the_end_an_error() {
     assert_eq!(warning_then_error(&refused), both("auth"));
 }
 
+/// Row 16: nobody reads the same sentence for every retry.
+#[test]
+fn a_relay_that_is_not_there_is_one_warning_and_one_error_however_often_it_is_dialled() {
+    init();
+    let absent = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let nowhere = absent.local_addr().expect("an address");
+    drop(absent);
+    let pipeline = Pipeline::launch(&format!(
+        "moqsrc url=http://{nowhere}/ broadcast=a connect-timeout=6000000000 fakesink async=false"
+    ));
+    pipeline.set(gst::State::Playing);
+    let mut texts = Vec::new();
+    pipeline.wait_for("the error", |message| match message.view() {
+        gst::MessageView::Error(err) => {
+            texts.push(err.error().message().to_owned());
+            Some(())
+        }
+        gst::MessageView::Warning(warning) => {
+            texts.push(warning.error().message().to_owned());
+            None
+        }
+        gst::MessageView::Progress(progress) => {
+            texts.push(progress.get().2.to_owned());
+            None
+        }
+        _ => None,
+    });
+    let sentences = texts
+        .iter()
+        .filter(|text| text.contains("is the relay running"));
+    assert_eq!(sentences.count(), 2, "{texts:?}");
+}
+
 /// Row 16: a broadcast that is not there is waited for, for as long as `broadcast-timeout` says.
 #[test]
 fn a_broadcast_that_never_comes_is_an_error_after_its_timeout_and_one_that_comes_late_plays() {

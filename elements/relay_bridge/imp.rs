@@ -15,7 +15,7 @@ use super::{
     settings::{PROPERTIES, Settings},
     structures,
 };
-use crate::elements::log::RELAY as CAT;
+use crate::elements::{connection::post_info, log::RELAY as CAT};
 use crate::net::{
     error::Error,
     relay::{Event, Relay, RelayConfig, SessionInfo},
@@ -230,10 +230,7 @@ impl RelayBridge {
         let _ = obj.post_message(gst::message::Element::builder(message).src(&*obj).build());
         if let Some(text) = self.addresses() {
             gst::info!(CAT, imp = self, "{text}");
-            // gst-launch-1.0 prints the second text alone.
-            let told = glib::Error::new(gst::ResourceError::OpenReadWrite, &text);
-            let message = gst::message::Info::builder_from_error(told).debug(&text);
-            let _ = obj.post_message(message.src(&*obj).build());
+            post_info(&*obj, gst::ResourceError::OpenReadWrite, &text);
         }
         Ok(())
     }
