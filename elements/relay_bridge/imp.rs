@@ -17,7 +17,7 @@ use super::{
 };
 use crate::elements::{connection::post_info, log::RELAY as CAT};
 use crate::net::{
-    error::Error,
+    error::{Cause, Error},
     relay::{Event, Relay, RelayConfig, SessionInfo},
 };
 
@@ -27,7 +27,7 @@ const STOP_LIMIT: Duration = Duration::from_millis(480);
 #[derive(Default)]
 pub struct RelayBridge {
     settings: Mutex<Settings>,
-    /// There from READY→PAUSED to PAUSED→READY if there is an address to listen on.
+    /// There from READY→PAUSED to PAUSED→READY.
     relay: Mutex<Option<Relay>>,
 }
 
@@ -202,13 +202,10 @@ impl RelayBridge {
 
     fn start(&self) -> Result<(), gst::StateChangeError> {
         let Some(config) = self.config()? else {
-            gst::element_imp_warning!(
-                self,
-                gst::ResourceError::Settings,
-                ("Nothing to do: listen is empty. Set it to an address such as 127.0.0.1:4443"),
-                ["cause settings"]
-            );
-            return Ok(());
+            let text =
+                "nothing to do: listen is empty; set it to an address such as 127.0.0.1:4443";
+            let err = Error::new(Cause::Settings, text);
+            return Err(self.fail(gst::ResourceError::Settings, &err));
         };
         let relay = Relay::start(config)
             .map_err(|err| self.fail(gst::ResourceError::OpenReadWrite, &err))?;
