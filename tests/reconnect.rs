@@ -299,6 +299,41 @@ fn a_broadcast_that_is_not_there_yet_is_waited_for_with_progress() {
     view.assert_undisturbed();
 }
 
+/// The connection and the search for the broadcast are told of from places of their own, but in one order.
+#[test]
+fn progress_of_the_connection_comes_before_that_of_what_goes_by_it() {
+    use gst::ProgressType::{Complete, Start};
+    let relay = relay();
+    let _feed = FeedOptions::new(&relay.url()).start();
+    for _ in 0..8 {
+        let view = ViewOptions::new(&relay.url()).play();
+        let mut told = Vec::new();
+        view.pipeline.wait_for("the end of both", |message| {
+            if let gst::MessageView::Progress(progress) = message.view() {
+                let (kind, code, _) = progress.get();
+                told.push((code.to_owned(), kind));
+            }
+            let over = told.iter().filter(|(_, kind)| *kind == Complete);
+            (over.count() == 2).then_some(())
+        });
+        let at = |code: &str, kind| {
+            let found = told.iter().position(|it| *it == (code.to_owned(), kind));
+            found.unwrap_or_else(|| panic!("no {code} {kind:?}: {told:?}"))
+        };
+        let order = [
+            at("connect", Start),
+            at("connect", Complete),
+            at("broadcast", Complete),
+        ];
+        assert!(order.is_sorted(), "{told:?}");
+        assert!(
+            at("connect", Start) < at("broadcast", Start)
+                && at("broadcast", Start) < at("broadcast", Complete),
+            "{told:?}"
+        );
+    }
+}
+
 fn progress(message: &gst::Message, wanted: gst::ProgressType) -> Option<()> {
     match message.view() {
         gst::MessageView::Progress(progress) => {

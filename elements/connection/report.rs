@@ -93,7 +93,10 @@ impl Reporter {
             State::Connected {
                 info, generation, ..
             } => {
-                self.session = Some(generation);
+                if self.session.replace(generation).is_none() {
+                    // One that others had made is up from the start.
+                    self.begin(element);
+                }
                 let structure = gst::Structure::builder("moq-connected")
                     .field("url", &info.url)
                     .field("version", &info.version)
@@ -125,9 +128,13 @@ impl Reporter {
         }
     }
 
-    fn retrying(&mut self, element: &gst::Element, last: Option<&Error>) {
+    fn begin(&self, element: &gst::Element) {
         let text = format!("Connecting to {}", self.url);
         self.run.start(element, &text);
+    }
+
+    fn retrying(&mut self, element: &gst::Element, last: Option<&Error>) {
+        self.begin(element);
         let Some(error) = last else {
             return;
         };
@@ -323,6 +330,12 @@ mod tests {
             run(vec![State::Connecting { last: None }]),
             ["Start", "Canceled"]
         );
+    }
+
+    #[test]
+    fn a_connection_that_is_up_already_has_begun_too() {
+        let want = ["Start", "moq-connected", "Complete"];
+        assert_eq!(run(vec![connected(7)]), want);
     }
 
     #[test]
