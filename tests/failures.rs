@@ -82,8 +82,7 @@ fn warning_then_error(pipeline: &Pipeline) -> (String, String) {
 /// Row 16: why it does not come about is said while it retries, and the first connection is bounded.
 #[test]
 fn failures_to_connect_are_warnings_with_a_cause_and_in_the_end_an_error() {
-    let relay = relay();
-    let address = relay.bound()[0];
+    init();
     let limit = "connect-timeout=700000000";
     let launch = |url: &str, more: &str| {
         Pipeline::launch(&format!(
@@ -91,10 +90,6 @@ fn failures_to_connect_are_warnings_with_a_cause_and_in_the_end_an_error() {
         ))
     };
     let both = |cause: &str| (cause.to_owned(), cause.to_owned());
-
-    let wrong_pin = format!("server-certificate-hashes=<\"{}\">", "07".repeat(32));
-    let pipeline = launch(&format!("https://{address}/"), &wrong_pin);
-    assert_eq!(warning_then_error(&pipeline), both("tls"));
 
     let absent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let nowhere = format!("https://{}/", absent.local_addr().expect("an address"));
@@ -119,6 +114,69 @@ fn failures_to_connect_are_warnings_with_a_cause_and_in_the_end_an_error() {
     .expect("a relay");
     let refused = launch(&closed.url(), "auth-token=secret");
     assert_eq!(warning_then_error(&refused), both("auth"));
+}
+
+/// Row 16: what trying again cannot mend is an error at once, and no warning before it.
+#[test]
+fn a_certificate_that_is_not_trusted_is_one_error_at_once() {
+    let relay = relay();
+    let url = format!("https://{}/", relay.bound()[0]);
+    let wrong_pin = format!("server-certificate-hashes=<\"{}\">", "07".repeat(32));
+    for (element, more) in [("moqsrc", ""), ("moqsrc", &*wrong_pin), ("moqsink", "")] {
+        let pipeline = Pipeline::launch(&format!(
+            "{element} url={url} broadcast=a connect-timeout=3600000000000 {more} fakesink async=false"
+        ));
+        pipeline.set(gst::State::Playing);
+        let mut warnings = 0;
+        let cause = pipeline.wait_for("an error", |message| match message.view() {
+            gst::MessageView::Error(err) if err.details().is_some() => {
+                Some(err.details()?.get::<String>("cause"))
+            }
+            gst::MessageView::Warning(_) => {
+                warnings += 1;
+                None
+            }
+            _ => None,
+        });
+        assert_eq!(
+            (cause.as_deref(), warnings),
+            (Ok("tls"), 0),
+            "{element} {more}"
+        );
+    }
+}
+
+/// Row 16: nobody reads the same sentence for every retry.
+#[test]
+fn a_relay_that_is_not_there_is_one_warning_and_one_error_however_often_it_is_dialled() {
+    init();
+    let absent = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let nowhere = absent.local_addr().expect("an address");
+    drop(absent);
+    let pipeline = Pipeline::launch(&format!(
+        "moqsrc url=http://{nowhere}/ broadcast=a connect-timeout=6000000000 fakesink async=false"
+    ));
+    pipeline.set(gst::State::Playing);
+    let mut texts = Vec::new();
+    pipeline.wait_for("the error", |message| match message.view() {
+        gst::MessageView::Error(err) => {
+            texts.push(err.error().message().to_owned());
+            Some(())
+        }
+        gst::MessageView::Warning(warning) => {
+            texts.push(warning.error().message().to_owned());
+            None
+        }
+        gst::MessageView::Progress(progress) => {
+            texts.push(progress.get().2.to_owned());
+            None
+        }
+        _ => None,
+    });
+    let sentences = texts
+        .iter()
+        .filter(|text| text.contains("is the relay running"));
+    assert_eq!(sentences.count(), 2, "{texts:?}");
 }
 
 /// Row 16: a broadcast that is not there is waited for, for as long as `broadcast-timeout` says.

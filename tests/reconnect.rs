@@ -114,11 +114,53 @@ fn a_relay_that_falls_silent_is_told_once_while_it_is_dialled_beside_the_session
         .property_value("connection-state");
     assert_eq!(state.serialize().expect("an enum"), "connected");
     // On another session, or on this one: whichever gets through first.
+    let text = view.pipeline.wait_for("word of its return", back);
+    assert!(text.contains(" again ") && text.contains(&url), "{text}");
     view.wait_playing(&view.video, view.now());
     let bus = view.pipeline.0.bus().expect("a pipeline has a bus");
     let more = std::iter::from_fn(|| bus.pop()).find_map(|message| told(&message));
     assert_eq!(more, None);
     drop(feed);
+}
+
+/// What an INFO of ours says, to applications that print its first text as to those that print its second.
+fn back(message: &gst::Message) -> Option<String> {
+    match message.view() {
+        gst::MessageView::Info(info) => {
+            let text = info.error().message().to_owned();
+            assert_eq!(info.debug().as_deref(), Some(&*text));
+            Some(text)
+        }
+        _ => None,
+    }
+}
+
+/// Row 3: who looks at the terminal sees that it goes on again, of publisher and player.
+#[test]
+fn the_return_of_a_relay_is_told_by_whoever_told_its_loss() {
+    let first = relay();
+    let (address, url) = (first.bound()[0], first.url());
+    let publisher = common::Pipeline::play(&format!(
+        "videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120 ! x264enc tune=zerolatency ! \
+         moqsink url={url}?jwt=secret broadcast={BROADCAST}"
+    ));
+    let player = common::Pipeline::play(&format!(
+        "moqsrc name=src url={url} broadcast={BROADCAST} src.video_0 ! queue ! fakesink name=video"
+    ));
+    player.record("video").wait_count(5);
+    assert!(first.stop_blocking(STOP));
+    for pipeline in [&publisher, &player] {
+        pipeline.wait_for("a loss", |message| match message.view() {
+            gst::MessageView::Warning(warning) => cause(warning.details()),
+            _ => None,
+        });
+    }
+    let _second = relay_at(address);
+    for pipeline in [&publisher, &player] {
+        let text = pipeline.wait_for("word of its return", back);
+        let want = format!("Connected again to {url} after ");
+        assert!(text.starts_with(&want) && text.ends_with(" s"), "{text}");
+    }
 }
 
 /// The pictures that this publisher sent.
@@ -258,6 +300,41 @@ fn a_broadcast_that_is_not_there_yet_is_waited_for_with_progress() {
     view.audio.wait_count(30);
     assert_decodable(&feed.video.all(), &view.video.all());
     view.assert_undisturbed();
+}
+
+/// The connection and the search for the broadcast are told of from places of their own, but in one order.
+#[test]
+fn progress_of_the_connection_comes_before_that_of_what_goes_by_it() {
+    use gst::ProgressType::{Complete, Start};
+    let relay = relay();
+    let _feed = FeedOptions::new(&relay.url()).start();
+    for _ in 0..8 {
+        let view = ViewOptions::new(&relay.url()).play();
+        let mut told = Vec::new();
+        view.pipeline.wait_for("the end of both", |message| {
+            if let gst::MessageView::Progress(progress) = message.view() {
+                let (kind, code, _) = progress.get();
+                told.push((code.to_owned(), kind));
+            }
+            let over = told.iter().filter(|(_, kind)| *kind == Complete);
+            (over.count() == 2).then_some(())
+        });
+        let at = |code: &str, kind| {
+            let found = told.iter().position(|it| *it == (code.to_owned(), kind));
+            found.unwrap_or_else(|| panic!("no {code} {kind:?}: {told:?}"))
+        };
+        let order = [
+            at("connect", Start),
+            at("connect", Complete),
+            at("broadcast", Complete),
+        ];
+        assert!(order.is_sorted(), "{told:?}");
+        assert!(
+            at("connect", Start) < at("broadcast", Start)
+                && at("broadcast", Start) < at("broadcast", Complete),
+            "{told:?}"
+        );
+    }
 }
 
 fn progress(message: &gst::Message, wanted: gst::ProgressType) -> Option<()> {

@@ -243,19 +243,21 @@ fn settings_that_cannot_work_fail_at_ready_with_the_remedy() {
     }
 }
 
+/// It may be set in READY.
 #[test]
-fn without_an_address_it_warns_and_plays_on() {
+fn without_an_address_it_is_ready_but_to_start_is_an_error_that_names_the_property() {
     let element = bridge("");
     let (pipeline, bus) = alone(&element);
-    pipeline.set_state(gst::State::Playing).unwrap();
-    assert!(
-        bus.timed_pop_filtered(
-            gst::ClockTime::from_seconds(10),
-            &[gst::MessageType::Warning]
-        )
-        .is_some()
-    );
-    assert_eq!(element.property::<Option<String>>("bound-url"), None);
+    pipeline.set_state(gst::State::Ready).unwrap();
+    assert!(pipeline.set_state(gst::State::Paused).is_err());
+    let errors = errors(&bus);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0].1.as_deref(), Some("settings"));
+    assert!(errors[0].0.contains("listen is empty"), "{errors:?}");
+    pipeline.set_state(gst::State::Ready).unwrap();
+    element.set_property("listen", "127.0.0.1:0");
+    pipeline.set_state(gst::State::Paused).unwrap();
+    assert!(element.property::<Option<String>>("bound-url").is_some());
     pipeline.set_state(gst::State::Null).unwrap();
 }
 

@@ -27,7 +27,7 @@ mod token;
 
 pub use progress::Progress;
 pub use pump::{EventPump, EventSender, forward_states};
-pub use report::{Direction, Reporter, post_error, post_warning};
+pub use report::{Direction, Reporter, post_error, post_info, post_warning};
 pub use settings::{ConnectionSettings, MoqCongestionControl, MoqTransport, may_change, strings};
 pub use stats::transport_stats;
 pub use status::{ConnectionStatus, MoqConnectionState};

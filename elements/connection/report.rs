@@ -1,9 +1,6 @@
 //! The connection's states on the bus, and errors as GStreamer says them.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use gst::{glib, prelude::*};
 
@@ -14,12 +11,9 @@ use super::{
 use crate::net::{
     config::ConnectConfig,
     error::{Cause, Error},
-    session::State,
+    session::{SessionInfo, State},
     transport,
 };
-
-/// A warning with the cause of the last one is posted again after this time.
-const REPEAT: Duration = Duration::from_secs(5);
 
 /// Whether the element reads from the relay or writes to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +27,10 @@ pub struct Reporter {
     direction: Direction,
     status: Arc<ConnectionStatus>,
     url: String,
-    warned: Option<(Cause, Instant)>,
+    /// Of this outage, each told once however often it is tried again.
+    told: Vec<Cause>,
+    /// When a session that was up was told to be lost or silent.
+    lost: Option<Instant>,
     run: Arc<Progress>,
     /// Generation of the session that was told of.
     session: Option<u64>,
@@ -53,14 +50,15 @@ impl Reporter {
             direction,
             status,
             url: urls.join(" "),
-            warned: None,
+            told: Vec::new(),
+            lost: None,
             session: None,
             failed: false,
         }
     }
 
-    /// Posts what the change of state means: PROGRESS `connect`, WARNING while it retries, ERROR once when it gives up,
-    /// element messages `moq-connected` and `moq-disconnected`; and notifies the properties.
+    /// Posts what the change of state means: PROGRESS `connect`, a WARNING for each cause of an outage, INFO when it is over, ERROR
+    /// once when it gives up, element messages `moq-connected` and `moq-disconnected`; and notifies the properties.
     pub fn report(&mut self, element: &impl IsA<gst::Element>, state: State) {
         let element = element.as_ref();
         let was_connected = self.status.state() == MoqConnectionState::Connected;
@@ -85,14 +83,20 @@ impl Reporter {
             State::Connected {
                 silence: Some(error),
                 ..
-            } => post_warning(element, self.direction, &error, &self.url),
-            // Heard again.
-            State::Connected { generation, .. } if self.session == Some(generation) => {}
+            } => {
+                self.lost.get_or_insert_with(Instant::now);
+                post_warning(element, self.direction, &error, &self.url);
+            }
+            State::Connected {
+                info, generation, ..
+            } if self.session == Some(generation) => self.back(element, "Heard again from", &info),
             State::Connected {
                 info, generation, ..
             } => {
-                self.session = Some(generation);
-                self.warned = None;
+                if self.session.replace(generation).is_none() {
+                    // One that others had made is up from the start.
+                    self.begin(element);
+                }
                 let structure = gst::Structure::builder("moq-connected")
                     .field("url", &info.url)
                     .field("version", &info.version)
@@ -101,9 +105,12 @@ impl Reporter {
                 post_element(element, structure);
                 let text = format!("Connected to {} ({})", info.url, info.version);
                 self.run.complete(element, &text);
+                self.back(element, "Connected again to", &info);
             }
             State::Reconnecting { last } => {
                 if was_connected {
+                    self.told.clear();
+                    self.lost.get_or_insert_with(Instant::now);
                     self.disconnected(element, &last);
                 }
                 self.retrying(element, Some(&last));
@@ -112,7 +119,8 @@ impl Reporter {
                 if was_connected {
                     self.disconnected(element, &error);
                 }
-                self.run.fail(element, &error.message);
+                self.run
+                    .fail(element, &format!("Given up ({})", error.cause));
                 if !std::mem::replace(&mut self.failed, true) {
                     post_error(element, self.direction, &error, &self.url);
                 }
@@ -120,22 +128,31 @@ impl Reporter {
         }
     }
 
-    fn retrying(&mut self, element: &gst::Element, last: Option<&Error>) {
+    fn begin(&self, element: &gst::Element) {
         let text = format!("Connecting to {}", self.url);
         self.run.start(element, &text);
+    }
+
+    fn retrying(&mut self, element: &gst::Element, last: Option<&Error>) {
+        self.begin(element);
         let Some(error) = last else {
             return;
         };
-        let now = Instant::now();
-        let again = match self.warned {
-            Some((cause, at)) => cause != error.cause || now.duration_since(at) >= REPEAT,
-            None => true,
-        };
-        if again {
-            self.warned = Some((error.cause, now));
-            let text = format!("Retrying: {}", error.message);
+        if !self.told.contains(&error.cause) {
+            self.told.push(error.cause);
+            // The WARNING has the sentence.
+            let text = format!("Trying again ({})", error.cause);
             self.run.carry_on(element, &text);
             post_warning(element, self.direction, error, &self.url);
+        }
+    }
+
+    /// Tells the end of an outage that was told.
+    fn back(&mut self, element: &gst::Element, what: &str, info: &SessionInfo) {
+        if let Some(lost) = self.lost.take() {
+            let seconds = lost.elapsed().as_secs_f64();
+            let text = format!("{what} {} after {seconds:.1} s", info.url);
+            post_info(element, gst::ResourceError::OpenReadWrite, &text);
         }
     }
 
@@ -174,6 +191,17 @@ pub fn post_warning(
         .details(details(error, url))
         .build();
     post(element.as_ref(), message);
+}
+
+/// Posts an INFO, which applications print.
+pub fn post_info(element: &impl IsA<gst::Element>, code: gst::ResourceError, text: &str) {
+    let element = element.as_ref();
+    // gst-launch-1.0 prints the second text alone.
+    let message = gst::message::Info::builder_from_error(glib::Error::new(code, text))
+        .debug(text)
+        .src(element)
+        .build();
+    post(element, message);
 }
 
 /// The error with GStreamer's code for its cause.
@@ -228,7 +256,6 @@ mod tests {
     use gst::MessageView;
 
     use super::*;
-    use crate::net::session::SessionInfo;
 
     /// The messages that these states make, by name.
     fn run(states: Vec<State>) -> Vec<String> {
@@ -270,6 +297,12 @@ mod tests {
                 let auth = error.error().matches(gst::ResourceError::NotAuthorized);
                 format!("error {} {auth}", cause(error.details()))
             }
+            MessageView::Info(info) => {
+                let text = info.error().message().to_owned();
+                assert_eq!(info.debug().as_deref(), Some(&*text));
+                // The time it took is another each time.
+                text.split(" after ").next().unwrap().to_owned()
+            }
             MessageView::Element(element) => element.structure().unwrap().name().to_string(),
             other => format!("{other:?}"),
         }
@@ -300,6 +333,12 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_is_up_already_has_begun_too() {
+        let want = ["Start", "moq-connected", "Complete"];
+        assert_eq!(run(vec![connected(7)]), want);
+    }
+
+    #[test]
     fn a_connection_that_comes_goes_and_returns() {
         let lost = || State::Reconnecting {
             last: error(Cause::ConnectionLost),
@@ -321,8 +360,45 @@ mod tests {
             "warning connection-lost",
             "moq-connected",
             "Complete",
+            "Connected again to https://h/p",
         ];
         assert_eq!(got, want);
+    }
+
+    /// Each retry fails for one of two reasons, as with a list of relays.
+    #[test]
+    fn a_cause_is_told_once_in_an_outage_and_again_in_the_next() {
+        let lost = |cause| State::Reconnecting { last: error(cause) };
+        let outage = [Cause::Dns, Cause::UdpBlocked, Cause::Dns, Cause::UdpBlocked].map(lost);
+        let mut states = vec![State::Connecting { last: None }];
+        for generation in 1..3 {
+            states.push(connected(generation));
+            states.extend(outage.clone());
+        }
+        let warnings = |got: Vec<String>| {
+            let told = got.into_iter().filter(|name| name.starts_with("warning"));
+            told.collect::<Vec<_>>()
+        };
+        let each = ["warning dns", "warning udp-blocked"];
+        assert_eq!(warnings(run(states)), [each, each].concat());
+    }
+
+    /// What a relay refuses late was never up: its refusal is told once, and no return.
+    #[test]
+    fn a_session_that_was_refused_late_is_not_told_as_back() {
+        let refused = || State::Connecting {
+            last: Some(error(Cause::Auth)),
+        };
+        let got = run(vec![
+            State::Connecting { last: None },
+            connected(1),
+            refused(),
+            connected(2),
+            refused(),
+        ]);
+        let warnings = got.iter().filter(|name| name.starts_with("warning"));
+        assert_eq!(warnings.count(), 1, "{got:?}");
+        assert!(got.iter().all(|name| !name.contains("again")), "{got:?}");
     }
 
     /// The relay may be gone or not: it is told once, and what comes after it is the same session.
@@ -348,6 +424,7 @@ mod tests {
             "moq-connected",
             "Complete",
             "warning timeout",
+            "Heard again from https://h/p",
             "moq-connected",
         ];
         assert_eq!(got, want);

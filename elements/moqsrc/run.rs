@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     elements::connection::{
-        Direction, EventPump, Progress, Reporter, TokenRequests, forward_states, post_error,
-        post_warning,
+        Direction, EventPump, MoqConnectionState, Progress, Reporter, TokenRequests,
+        forward_states, post_error, post_warning,
     },
     net::{
         config::Secret,
@@ -70,6 +70,45 @@ pub(super) struct Running {
     search: Arc<Progress>,
     clock: Arc<ElementClock>,
     pump: Arc<EventPump<Event>>,
+}
+
+/// Tells what happens, on the element's event thread. The connection and the player tell of it by ways of their own, and a session
+/// that is up is held back until the relay had the time to refuse it: what goes by the connection is told after it all the same.
+struct Teller {
+    reporter: Reporter,
+    search: Arc<Progress>,
+    /// The search is over, as it will be told.
+    found: Option<&'static str>,
+}
+
+impl Teller {
+    fn tell(&mut self, element: &MoqSrc, event: Event) {
+        let imp = element.imp();
+        match event {
+            Event::Connection(state) => self.reporter.report(element, state),
+            Event::Player(event) => {
+                if imp.status.state() == MoqConnectionState::Disconnected {
+                    self.reporter
+                        .report(element, State::Connecting { last: None });
+                }
+                match &event {
+                    PlayerEvent::Searching | PlayerEvent::Lost(_) | PlayerEvent::Failed(_) => {
+                        self.found = None;
+                    }
+                    PlayerEvent::Catalog(_) => self.found = Some("The broadcast is there"),
+                    PlayerEvent::Ended => self.found = Some("The broadcast ended"),
+                    PlayerEvent::Resumed { .. } | PlayerEvent::Warning(_) => {}
+                }
+                imp.player_event(&self.search, event);
+            }
+            Event::Select(ids) => imp.apply_selection(&self.search, ids),
+        }
+        if imp.status.state() == MoqConnectionState::Connected
+            && let Some(text) = self.found.take()
+        {
+            self.search.complete(element, text);
+        }
+    }
 }
 
 impl imp::MoqSrc {
@@ -132,17 +171,14 @@ impl imp::MoqSrc {
         let source_id = streams::source_id(&url, &broadcast);
         let name = broadcast.clone();
         let search = Arc::new(Progress::new("broadcast"));
-        let this = search.clone();
-        let mut reporter = Reporter::new(Direction::Read, self.status.clone(), &config);
-        let pump = EventPump::new(
-            &*obj,
-            "moqsrc-events",
-            move |element: &MoqSrc, event| match event {
-                Event::Connection(state) => reporter.report(element, state),
-                Event::Player(event) => element.imp().player_event(&this, event),
-                Event::Select(ids) => element.imp().apply_selection(&this, ids),
-            },
-        );
+        let mut teller = Teller {
+            reporter: Reporter::new(Direction::Read, self.status.clone(), &config),
+            search: search.clone(),
+            found: None,
+        };
+        let pump = EventPump::new(&*obj, "moqsrc-events", move |element: &MoqSrc, event| {
+            teller.tell(element, event)
+        });
         let pump = self.posted(pump.map_err(|err| {
             Error::new(Cause::Settings, format!("no thread can be started: {err}"))
         }))?;
@@ -256,7 +292,6 @@ impl imp::MoqSrc {
             }
             PlayerEvent::Catalog(catalog) => {
                 session.set_trouble(None);
-                search.complete(&*obj, "the broadcast is there");
                 session.take_catalog(&obj, &catalog);
             }
             PlayerEvent::Resumed { track } => session.resume(&track),
@@ -265,16 +300,14 @@ impl imp::MoqSrc {
                 session.set_trouble(Some(err.clone()));
                 self.warn(&err);
             }
-            PlayerEvent::Ended => {
-                gst::info!(CAT, imp = self, "the broadcast ended");
-                search.complete(&*obj, "the broadcast ended");
-            }
+            PlayerEvent::Ended => gst::info!(CAT, imp = self, "the broadcast ended"),
             PlayerEvent::Warning(err) => {
                 session.set_trouble(Some(err.clone()));
                 self.warn_rarely(&err);
             }
             PlayerEvent::Failed(err) => {
-                search.fail(&*obj, &err.message);
+                // The ERROR has the sentence.
+                search.fail(&*obj, &format!("Given up ({})", err.cause));
                 post_error(&*obj, Direction::Read, &err, &self.url());
             }
         }

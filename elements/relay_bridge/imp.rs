@@ -15,9 +15,9 @@ use super::{
     settings::{PROPERTIES, Settings},
     structures,
 };
-use crate::elements::log::RELAY as CAT;
+use crate::elements::{connection::post_info, log::RELAY as CAT};
 use crate::net::{
-    error::Error,
+    error::{Cause, Error},
     relay::{Event, Relay, RelayConfig, SessionInfo},
 };
 
@@ -27,7 +27,7 @@ const STOP_LIMIT: Duration = Duration::from_millis(480);
 #[derive(Default)]
 pub struct RelayBridge {
     settings: Mutex<Settings>,
-    /// There from READY→PAUSED to PAUSED→READY if there is an address to listen on.
+    /// There from READY→PAUSED to PAUSED→READY.
     relay: Mutex<Option<Relay>>,
 }
 
@@ -202,13 +202,10 @@ impl RelayBridge {
 
     fn start(&self) -> Result<(), gst::StateChangeError> {
         let Some(config) = self.config()? else {
-            gst::element_imp_warning!(
-                self,
-                gst::ResourceError::Settings,
-                ("Nothing to do: listen is empty. Set it to an address such as 127.0.0.1:4443"),
-                ["cause settings"]
-            );
-            return Ok(());
+            let text =
+                "nothing to do: listen is empty; set it to an address such as 127.0.0.1:4443";
+            let err = Error::new(Cause::Settings, text);
+            return Err(self.fail(gst::ResourceError::Settings, &err));
         };
         let relay = Relay::start(config)
             .map_err(|err| self.fail(gst::ResourceError::OpenReadWrite, &err))?;
@@ -230,10 +227,7 @@ impl RelayBridge {
         let _ = obj.post_message(gst::message::Element::builder(message).src(&*obj).build());
         if let Some(text) = self.addresses() {
             gst::info!(CAT, imp = self, "{text}");
-            // gst-launch-1.0 prints the second text alone.
-            let told = glib::Error::new(gst::ResourceError::OpenReadWrite, &text);
-            let message = gst::message::Info::builder_from_error(told).debug(&text);
-            let _ = obj.post_message(message.src(&*obj).build());
+            post_info(&*obj, gst::ResourceError::OpenReadWrite, &text);
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// The relay to start; `None` if there is nothing to listen on. `plugin` is the file that the plugin was loaded from.
+    /// The relay to start; `None` if there is nothing to listen on, which may be set later. `plugin` is the file that the plugin was loaded from.
     pub fn config(&self, plugin: Option<&Path>) -> Result<Option<RelayConfig>> {
         let addresses = parse_addresses(self.listen.as_deref().unwrap_or_default())?;
         let mut config = RelayConfig::new(addresses);

@@ -73,30 +73,36 @@ pub fn status(connection: &Connection, live: &Live, latency: Option<Nanos>) -> S
         line += ", ";
         line += part;
     }
-    let presented = live
-        .shift
-        .zip(latency)
-        .map(|(shift, latency)| shift + latency);
     line += &format!(" | frames {} video", live.video_frames);
     line += &format!(" {} audio", live.audio_frames);
     line += &format!(" | latency {}", milliseconds(live.latency));
-    line += &format!(", presented {}", milliseconds(presented));
-    match live.offset {
-        Some(offset) => line += &format!(" | A/V {:+.1} ms", in_ms(offset)),
-        None => line += " | A/V -",
-    }
+    line += &format!(", presented {}", milliseconds(presented(live, latency)));
+    line += &format!(" | A/V {}", offset(live));
     line
 }
 
-pub fn summary(live: &Live, total: &Total) -> String {
+/// What is said in the end: latency over the whole session, the rest over its last seconds.
+pub fn summary(live: &Live, total: &Total, latency: Option<Nanos>) -> String {
     format!(
-        "{} video and {} audio frames played; latency p50 {:.1}, p95 {:.1}, p99 {:.1} ms from pad to pad",
+        "{} video and {} audio frames played; latency p50 {:.1}, p95 {:.1}, p99 {:.1} ms from pad to pad; \
+         presented {}, A/V {}",
         live.video_frames,
         live.audio_frames,
         in_ms(total.p50),
         in_ms(total.p95),
         in_ms(total.p99),
+        milliseconds(presented(live, latency)),
+        offset(live),
     )
+}
+
+fn presented(live: &Live, latency: Option<Nanos>) -> Option<Nanos> {
+    Some(live.shift? + latency?)
+}
+
+fn offset(live: &Live) -> String {
+    live.offset
+        .map_or_else(|| "-".into(), |offset| format!("{:+.1} ms", in_ms(offset)))
 }
 
 fn milliseconds(value: Option<Nanos>) -> String {
@@ -153,6 +159,16 @@ mod tests {
             status(&connection, &live, Some(200_000_000)),
             "connected, webtransport, moq-lite-06 | frames 30 video 50 audio | \
              latency 1.2 ms, presented 201.5 ms | A/V -0.3 ms"
+        );
+        let total = Total {
+            p50: 1_250_000,
+            p95: 2_050_000,
+            p99: 3_050_000,
+        };
+        assert_eq!(
+            summary(&live, &total, Some(200_000_000)),
+            "30 video and 50 audio frames played; latency p50 1.3, p95 2.1, p99 3.1 ms from pad to pad; \
+             presented 201.5 ms, A/V -0.3 ms"
         );
     }
 }

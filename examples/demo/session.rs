@@ -255,9 +255,16 @@ impl Session {
     }
 
     fn status(&self) -> String {
-        let latency = self.player.latency();
-        let latency = latency.and_then(|latency| Nanos::try_from(latency.nseconds()).ok());
-        screen::status(&self.player.connection(), &self.probe.live(), latency)
+        screen::status(
+            &self.player.connection(),
+            &self.probe.live(),
+            self.latency(),
+        )
+    }
+
+    /// What the player's pipeline adds to the running time.
+    fn latency(&self) -> Option<Nanos> {
+        Nanos::try_from(self.player.latency()?.nseconds()).ok()
     }
 
     fn line(&self, line: &str) {
@@ -274,7 +281,7 @@ impl Session {
             .probe
             .total()
             .ok_or("nothing was played: try it for longer, or see what GST_DEBUG=moq*:5 says")?;
-        self.line(&screen::summary(&live, &total));
+        self.line(&screen::summary(&live, &total, self.latency()));
         if self.player.snapshot(snapshot)? {
             let path = std::path::absolute(snapshot).unwrap_or_else(|_| snapshot.to_owned());
             self.line(&format!("last picture saved as {}", path.display()));

@@ -68,6 +68,8 @@ pub struct Error {
     pub cause: Cause,
     /// What happened and, where known, what to do about it.
     pub message: String,
+    /// Nothing changes by trying again: somebody has to set something else, here or at the relay.
+    pub lasting: bool,
 }
 
 impl Error {
@@ -75,6 +77,16 @@ impl Error {
         Self {
             cause,
             message: message.into(),
+            lasting: cause == Cause::Settings,
+        }
+    }
+
+    /// The same, as one that trying again does not mend.
+    #[must_use]
+    pub fn lasting(self) -> Self {
+        Self {
+            lasting: true,
+            ..self
         }
     }
 }

@@ -349,7 +349,8 @@ impl Attempt<'_> {
                     _ => error,
                 },
             };
-            if error.cause == Cause::Settings && self.lost_at.is_none() {
+            // What worked before may again: the relay that is wrong now may be put right.
+            if error.lasting && self.lost_at.is_none() {
                 return Err(error);
             }
             self.shared.note(&error);
@@ -384,8 +385,8 @@ impl Attempt<'_> {
     }
 }
 
-/// One try at the redirect and then at each URL in order; the last error when none works. A setting that cannot work
-/// ends the round: going on to the next URL would hide it.
+/// One try at the redirect and then at each URL in order; the last error when none works, a passing one rather than a lasting one.
+/// A setting that cannot work ends the round: going on to the next URL would hide it.
 async fn round(
     shared: &Shared,
     redirect: Option<&Url>,
@@ -393,7 +394,8 @@ async fn round(
     limit: Option<Instant>,
 ) -> Result<Live> {
     let config = &shared.config;
-    let mut last = None;
+    let mut last: Option<Error> = None;
+    let mut passing: Option<Error> = None;
     // A redirect carries its own credentials (moq-lite draft, GOAWAY; moq-transport section 9.5).
     if let Some(url) = redirect {
         let dial = Dial {
@@ -429,11 +431,16 @@ async fn round(
                 if error.cause == Cause::Auth {
                     shared.tokens.refused(&transport::redact(url));
                 }
+                if !error.lasting {
+                    passing = Some(error.clone());
+                }
                 last = Some(error);
             }
         }
     }
-    Err(last.unwrap_or_else(|| Error::new(Cause::Settings, "no URL is set")))
+    Err(passing
+        .or(last)
+        .unwrap_or_else(|| Error::new(Cause::Settings, "no URL is set")))
 }
 
 /// The URL of a GOAWAY, unless it is empty, cannot be dialled, or would leave TLS behind.

@@ -22,7 +22,7 @@ pub fn handshake(err: &ConnectionError, peer: &Address, tls: &Tls) -> Error {
     let at = &peer.display;
     match err {
         ConnectionError::TransportError(inner) if ALERTS.contains(&u64::from(inner.code)) => {
-            Error::new(Cause::Tls, certificate(&inner.reason, peer, tls))
+            certificate(&inner.reason, peer, tls)
         }
         ConnectionError::ConnectionClosed(close)
             if u64::from(close.error_code) == NO_APPLICATION_PROTOCOL =>
@@ -201,36 +201,42 @@ pub fn session(err: &moq_net::Error, quic: &quinn::Connection, peer: &Address) -
     }
 }
 
-fn certificate(reason: &str, peer: &Address, tls: &Tls) -> String {
+/// Lasting where the relay's certificate and our settings do not fit. A certificate that was fetched may be the next relay's, and
+/// clocks are set right.
+fn certificate(reason: &str, peer: &Address, tls: &Tls) -> Error {
     let at = &peer.display;
     let has = |what: &str| reason.contains(what);
+    let error = |text: String| Error::new(Cause::Tls, text);
     if has("ApplicationVerificationFailure") {
         return match tls.pins.is_empty() {
-            true => format!(
+            true => error(format!(
                 "the certificate of {at} is not the one its /certificate.sha256 told: another server answers there"
-            ),
-            false => format!(
+            )),
+            false => error(format!(
                 "the certificate of {at} is none of those in server-certificate-hashes; the relay may have renewed it"
-            ),
+            ))
+            .lasting(),
         };
     }
     if has("UnknownIssuer") || has("CaUsedAsEndEntity") {
-        return format!(
+        return error(format!(
             "the certificate of {at} is not signed by a known authority; for a development relay pin it with \
              server-certificate-hashes or use http://, for a private authority set certificate-database-file"
-        );
+        ))
+        .lasting();
     }
     if has("NotValidForName") || has("not valid for name") {
-        return format!(
+        return error(format!(
             "the certificate of {at} is for another host name; use the name it was issued for, or pin it"
-        );
+        ))
+        .lasting();
     }
     if has("Expired") || has("expired") || has("NotValidYet") || has("not valid yet") {
-        return format!(
+        return error(format!(
             "the certificate of {at} is not valid now; check its dates and this machine's clock"
-        );
+        ));
     }
-    format!("TLS with {at} failed{}", said(reason, peer))
+    error(format!("TLS with {at} failed{}", said(reason, peer)))
 }
 
 fn refused_by_peer(alert: u64, at: &str) -> String {
@@ -289,14 +295,15 @@ mod tests {
                 &Tls::default(),
             )
         };
-        for (error, hint) in [
-            (CertificateError::Expired, "not valid now"),
+        for (error, hint, lasting) in [
+            (CertificateError::Expired, "not valid now", false),
             (
                 CertificateError::ExpiredContext {
                     time,
                     not_after: time,
                 },
                 "not valid now",
+                false,
             ),
             (
                 CertificateError::NotValidYetContext {
@@ -304,16 +311,23 @@ mod tests {
                     not_before: time,
                 },
                 "not valid now",
+                false,
             ),
-            (CertificateError::NotValidForName, "another host name"),
-            (CertificateError::UnknownIssuer, "server-certificate-hashes"),
+            (CertificateError::NotValidForName, "another host name", true),
+            (
+                CertificateError::UnknownIssuer,
+                "server-certificate-hashes",
+                true,
+            ),
             (
                 CertificateError::ApplicationVerificationFailure,
                 "/certificate.sha256",
+                false,
             ),
         ] {
-            let sentence = say(error.clone());
-            assert!(sentence.contains(hint), "{error:?}: {sentence}");
+            let said = say(error.clone());
+            assert!(said.message.contains(hint), "{error:?}: {said}");
+            assert_eq!(said.lasting, lasting, "{error:?}");
         }
     }
 

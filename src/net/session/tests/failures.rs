@@ -2,9 +2,9 @@
 
 use super::*;
 
-/// Row 16: the cause shows while it retries, and the first connection is bounded.
+/// Row 16: trying again would change nothing, so that the first connection fails at once and not after its timeout.
 #[tokio::test]
-async fn an_unknown_authority_or_a_wrong_pin_is_a_tls_failure_that_says_what_to_do() {
+async fn an_unknown_authority_or_a_wrong_pin_is_a_tls_failure_at_once_that_says_what_to_do() {
     let server = Server::start(Refuse::Nobody);
     for (tls, hint) in [
         (Tls::default(), "server-certificate-hashes"),
@@ -18,16 +18,38 @@ async fn an_unknown_authority_or_a_wrong_pin_is_a_tls_failure_that_says_what_to_
     ] {
         for scheme in ["https", "moql"] {
             let config = ConnectConfig {
-                connect_timeout: Duration::from_millis(500),
+                connect_timeout: Duration::from_secs(3600),
                 ..config(&server.url(scheme), tls.clone())
             };
-            let connection = open(config, Role::Publisher);
-            let error = first_failure(&connection).await;
+            let error = failed(&open(config, Role::Publisher)).await;
             assert_eq!(error.cause, Cause::Tls, "{error}");
             assert!(error.message.contains(hint), "{error}");
-            assert_eq!(failed(&connection).await.cause, Cause::Tls);
         }
     }
+}
+
+/// Row 16: as long as one relay of the list may come, it is waited for.
+#[tokio::test]
+async fn an_untrusted_relay_in_a_list_ends_nothing_while_another_may_come() {
+    let server = Server::start(Refuse::Nobody);
+    let absent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let nowhere = format!("https://{}/", absent.local_addr().unwrap());
+    drop(absent);
+    let config = ConnectConfig {
+        urls: [nowhere, server.url("https")]
+            .map(|url| parse_url(&url).unwrap())
+            .to_vec(),
+        connect_timeout: Duration::from_millis(500),
+        ..config(&server.url("https"), Tls::default())
+    };
+    let start = Instant::now();
+    let error = failed(&open(config, Role::Publisher)).await;
+    assert_eq!(error.cause, Cause::UdpBlocked, "{error}");
+    assert!(
+        start.elapsed() >= Duration::from_millis(400),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 /// Row 16: `localhost` is two addresses, and silence on one must not hide what the other said.
