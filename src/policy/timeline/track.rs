@@ -9,6 +9,9 @@ const DEEPEST: usize = 16;
 /// A minimum that falls by less is noise.
 const FALL: Nanos = 3 * MILLISECOND;
 
+/// By less than this the newest frame of a join may be later than another one: jitter, or a packet that was sent again.
+const BEHIND: Nanos = 25 * MILLISECOND;
+
 /// The longest time for which the next frame of a track is waited for. A track with frames further apart is sparse, and
 /// does not hold the broadcast up.
 const LONGEST_INTERVAL: Nanos = 100 * MILLISECOND;
@@ -41,6 +44,8 @@ pub(super) struct Track {
     pub(super) last: Option<Nanos>,
     /// When the minimum last fell, and to what.
     fell: Option<(Nanos, Nanos)>,
+    /// The group that this epoch was joined in, and the newest sample while that is under way.
+    joined: Option<(u64, Nanos)>,
     /// Its backlog is over: its minimum takes part in the broadcast's offset. Stays set for the epoch.
     pub(super) steady: bool,
     /// Its delay in the epoch before, while none of its frames were of this one.
@@ -66,6 +71,7 @@ impl Track {
             first: None,
             last: None,
             fell: None,
+            joined: None,
             steady: false,
             before: None,
             awaited: false,
@@ -96,6 +102,7 @@ impl Track {
     fn unsettle(&mut self) {
         self.delays.clear();
         self.fell = None;
+        self.joined = None;
         self.first = None;
         self.steady = false;
         self.above = None;
@@ -123,7 +130,16 @@ impl Track {
         let decoding = *self.latest.iter().rev().nth(self.depth)?;
         let delay = now.saturating_sub(decoding);
         self.delays.push(delay, now);
-        self.first.get_or_insert(now);
+        if self.first.is_none() {
+            self.first = Some(now);
+            self.joined = Some((group, delay));
+        } else {
+            // A later group begins at the live edge.
+            self.joined = self.joined.filter(|(joined, _)| *joined == group);
+        }
+        if let Some((_, newest)) = &mut self.joined {
+            *newest = delay;
+        }
         match self.fell {
             Some((_, low)) if delay >= low.saturating_sub(FALL) => {}
             _ => self.fell = Some((now, delay)),
@@ -137,9 +153,21 @@ impl Track {
     /// the time between two frames, and only the first that arrives at the live pace tells by how much.
     pub(super) fn steady_at(&self, hold: Nanos, limit: Nanos) -> Option<Nanos> {
         let first = self.first?;
-        let (fell, _) = self.fell?;
+        let (fell, low) = self.fell?;
+        let limit = first.saturating_add(limit);
+        if self.falls_behind(low, hold) {
+            return Some(limit);
+        }
         let hold = hold.max(self.interval() + PACE);
-        Some(fell.saturating_add(hold).min(first.saturating_add(limit)))
+        Some(fell.saturating_add(hold).min(limit))
+    }
+
+    /// The backlog of the join runs in more slowly than media goes on: the path cannot carry the stream, and its first frames,
+    /// which came soonest, are far from the live edge. The next group begins there.
+    fn falls_behind(&self, low: Nanos, hold: Nanos) -> bool {
+        let behind = (hold / 2).max(BEHIND);
+        self.joined
+            .is_some_and(|(_, newest)| newest.saturating_sub(low) > behind)
     }
 
     /// The time between two frames, as far as it is known.
