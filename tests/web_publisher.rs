@@ -164,7 +164,7 @@ fn catalog(relay: &Relay) -> (Catalog, String) {
         let broadcast = Discovery::new(&connection, BROADCAST).next().await?;
         let mut track = broadcast.track("catalog.json", 100, LIMIT).await?;
         let mut group = track.next_group().await?.expect("a catalog");
-        Ok::<_, gstmoq::net::error::Error>(group.next_frame().await?.expect("a catalog"))
+        Ok::<_, gstmoq::net::error::Error>(group.next_frame().await.expect("a catalog"))
     };
     let read = async { tokio::time::timeout(LIMIT, read).await };
     let bytes = runtime::handle().block_on(read).expect("soon");

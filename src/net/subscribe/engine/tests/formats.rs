@@ -112,7 +112,7 @@ fn of_leading_pictures_behind_a_join_only_those_that_say_they_can_be_decoded_are
             played.extend(frames(&items).iter().map(|frame| frame.media_us / 1000));
             now += FRAME_MS * MS;
         }
-        engine.group_ended(VIDEO, seq, true);
+        engine.group_ended(VIDEO, seq, GroupEnd::Whole);
     }
     engine.advance(now);
     let items = drain(&queue);
