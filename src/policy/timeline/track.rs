@@ -9,8 +9,11 @@ const DEEPEST: usize = 16;
 /// A minimum that falls by less is noise.
 const FALL: Nanos = 3 * MILLISECOND;
 
-/// By less than this the newest frame of a join may be later than another one: jitter, or a packet that was sent again.
+/// By less than this the newest frame of a join may be later than another one: jitter.
 const BEHIND: Nanos = 25 * MILLISECOND;
+
+/// So many times as long a track that may be far from the live edge has to hold still.
+const LOOKS: Nanos = 3;
 
 /// The longest time for which the next frame of a track is waited for. A track with frames further apart is sparse, and
 /// does not hold the broadcast up.
@@ -153,21 +156,23 @@ impl Track {
     /// the time between two frames, and only the first that arrives at the live pace tells by how much.
     pub(super) fn steady_at(&self, hold: Nanos, limit: Nanos) -> Option<Nanos> {
         let first = self.first?;
-        let (fell, low) = self.fell?;
-        let limit = first.saturating_add(limit);
-        if self.falls_behind(low, hold) {
-            return Some(limit);
-        }
+        let (fell, _) = self.fell?;
         let hold = hold.max(self.interval() + PACE);
-        Some(fell.saturating_add(hold).min(limit))
+        Some(fell.saturating_add(hold).min(first.saturating_add(limit)))
     }
 
-    /// The backlog of the join runs in more slowly than media goes on: the path cannot carry the stream, and its first frames,
-    /// which came soonest, are far from the live edge. The next group begins there.
-    fn falls_behind(&self, low: Nanos, hold: Nanos) -> bool {
-        let behind = (hold / 2).max(BEHIND);
-        self.joined
-            .is_some_and(|(_, newest)| newest.saturating_sub(low) > behind)
+    /// The same for a track that may be far from the live edge: it is looked at for longer, and as long as it falls further
+    /// behind only `limit` ends that, or the next group, which begins at the edge. The backlog of a join runs in more slowly than
+    /// media goes on where the path cannot carry the stream, and its first frames came soonest.
+    pub(super) fn caught_up_at(&self, hold: Nanos, limit: Nanos) -> Option<Nanos> {
+        let (_, low) = self.fell?;
+        match self.joined {
+            Some((_, newest)) if newest.saturating_sub(low) > (hold / 2).max(BEHIND) => {
+                Some(self.first?.saturating_add(limit))
+            }
+            Some(_) => self.steady_at(hold.saturating_mul(LOOKS), limit),
+            None => self.steady_at(hold, limit),
+        }
     }
 
     /// The time between two frames, as far as it is known.
