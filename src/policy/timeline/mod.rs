@@ -397,7 +397,7 @@ impl Timeline {
         // Behind another track it is because of its encoder, or of a path that cannot carry it.
         let lags = |track: &Track| {
             let lag = track.delays.min().map(|min| min.saturating_sub(fastest));
-            lag.is_some_and(|lag| lag > self.config.tolerance / 2)
+            lag.is_some_and(|lag| lag > self.config.tolerance)
         };
         let steady_at = |track: &Track| match lags(track) {
             true => track.caught_up_at(hold, limit),

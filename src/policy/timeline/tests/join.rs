@@ -105,7 +105,7 @@ fn a_join_over_a_path_that_cannot_carry_the_stream_settles_where_the_next_group_
         ));
         let mut timeline = timeline(&[VIDEO, AUDIO]);
         timeline.set_hold(60 * MS);
-        timeline.set_tolerance(600 * MS);
+        timeline.set_tolerance(320 * MS);
         let (at, _, offset) = settled_once(&run(&mut timeline, all));
         let off = offset - ORIGIN - DELAY - FRAME;
         assert!(off.abs() <= 20 * MS, "{into}: {off}");
