@@ -165,7 +165,7 @@ fn catalog(relay: &Relay) -> (Catalog, String) {
         let mut track = broadcast.track("catalog.json", 100, LIMIT).await?;
         loop {
             let mut group = track.next_group().await?.expect("a catalog");
-            let bytes = group.next_frame().await?.expect("a catalog");
+            let bytes = group.next_frame().await.expect("a catalog");
             let (catalog, skipped) = hang::parse(&bytes).expect("a catalog");
             assert!(skipped.is_empty(), "{skipped:?}");
             let text = String::from_utf8_lossy(&bytes).into_owned();

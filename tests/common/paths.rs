@@ -3,6 +3,7 @@
 
 use std::{
     net::SocketAddr,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -22,6 +23,8 @@ use parking_lot::{Condvar, Mutex};
 use super::{LIMIT, Pipeline, Record, Seen};
 
 pub const BROADCAST: &str = "test.hang";
+
+const H264: &str = "video/x-h264,alignment=au,stream-format=byte-stream";
 
 /// 30 frames a second.
 pub const FRAME: Duration = Duration::from_nanos(33_333_333);
@@ -131,6 +134,24 @@ impl Log {
     }
 }
 
+/// A Matroska file of H.264 (720p60, a key frame a second) that needs all of its bitrate, so that no test's timing depends on an encoder.
+pub fn encode(seconds: u32, kbit: u32) -> tempfile::TempPath {
+    super::init();
+    let file = tempfile::NamedTempFile::new()
+        .expect("a file")
+        .into_temp_path();
+    let pipeline = Pipeline::play(&format!(
+        "videotestsrc num-buffers={} pattern=smpte horizontal-speed=4 ! \
+         video/x-raw,width=1280,height=720,framerate=60/1,format=I420 ! \
+         x264enc tune=zerolatency speed-preset=ultrafast bitrate={kbit} key-int-max=60 ! \
+         h264parse config-interval=-1 ! matroskamux ! filesink location={}",
+        seconds * 60,
+        file.display()
+    ));
+    pipeline.wait_eos();
+    file
+}
+
 /// What a publisher is made from.
 pub struct FeedOptions {
     /// Properties of an element that dials.
@@ -139,6 +160,8 @@ pub struct FeedOptions {
     audio: &'static str,
     /// In frames.
     gop: u32,
+    /// What [`encode`] wrote; a ball on black, encoded live, otherwise.
+    file: Option<PathBuf>,
 }
 
 impl FeedOptions {
@@ -153,7 +176,13 @@ impl FeedOptions {
             video: "video",
             audio: "audio",
             gop: 30,
+            file: None,
         }
+    }
+
+    pub fn file(mut self, file: &Path) -> Self {
+        self.file = Some(file.to_owned());
+        self
     }
 
     pub fn gop(mut self, gop: u32) -> Self {
@@ -185,15 +214,26 @@ impl Feed {
             video,
             audio,
             gop,
+            file,
         } = options;
         // No two packets of noise are alike, nor two balls, so that all is known by its payload.
         static FEEDS: AtomicU32 = AtomicU32::new(0);
         let colour = 0xff80_8080 + 0x0010_2030 * (FEEDS.fetch_add(1, Ordering::Relaxed) % 4);
+        let picture = match &file {
+            None => format!(
+                "videotestsrc is-live=true pattern=ball foreground-color={colour} ! video/x-raw,width=640,height=360,framerate=30/1 ! \
+                 x264enc tune=zerolatency speed-preset=ultrafast byte-stream=true key-int-max={gop} ! h264parse ! \
+                 {H264}"
+            ),
+            // Paced by moqsink, like any file.
+            Some(file) => format!(
+                "filesrc location={} ! matroskademux ! h264parse config-interval=-1 ! {H264} ! identity sync=true",
+                file.display()
+            ),
+        };
         let pipeline = Pipeline::launch(&format!(
             "moqsink name=sink {to} broadcast={BROADCAST} video_0::track={video} audio_0::track={audio} \
-             videotestsrc is-live=true pattern=ball foreground-color={colour} ! video/x-raw,width=640,height=360,framerate=30/1 ! \
-             x264enc tune=zerolatency speed-preset=ultrafast byte-stream=true key-int-max={gop} ! h264parse ! \
-             video/x-h264,alignment=au,stream-format=byte-stream ! queue name=video ! sink.video_0 \
+             {picture} ! queue name=video ! sink.video_0 \
              audiotestsrc is-live=true wave=pink-noise samplesperbuffer=480 ! audio/x-raw,rate=48000,channels=2 ! opusenc ! \
              queue name=audio ! sink.audio_0"
         ));

@@ -343,7 +343,7 @@ impl Reader {
 /// The next frame of a group that is there; a group that breaks off counts as ended.
 async fn next_frame(group: &mut Option<GroupReader>) -> Option<Bytes> {
     match group {
-        Some(group) => group.next_frame().await.ok().flatten(),
+        Some(group) => group.next_frame().await.ok(),
         None => std::future::pending().await,
     }
 }

@@ -187,17 +187,62 @@ impl GroupReader {
         self.consumer.index().saturating_sub(1)
     }
 
-    /// The next frame's payload; `None` at the end of the group.
-    ///
-    /// # Errors
-    /// The group was cut short: too old, cancelled, or the connection was lost.
-    pub async fn next_frame(&mut self) -> Result<Option<Bytes>> {
+    /// The next frame's payload, or how the group ended.
+    pub async fn next_frame(&mut self) -> std::result::Result<Bytes, GroupEnd> {
         match self.consumer.read_frame().await {
-            Ok(frame) => Ok(frame.map(|frame| frame.payload)),
-            Err(err) => Err(Error::new(
-                Cause::ConnectionLost,
-                format!("the group was cut short: {err}"),
-            )),
+            Ok(Some(frame)) => Ok(frame.payload),
+            Ok(None) => Err(GroupEnd::Whole),
+            Err(err) if is_given_up(&err) => Err(GroupEnd::GivenUp),
+            Err(_) => Err(GroupEnd::Broken),
+        }
+    }
+}
+
+/// How a group ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupEnd {
+    /// Its publisher ended it.
+    Whole,
+    /// The publisher, or a relay on the way, gave the rest of it up because it would come too late: nothing more of it comes.
+    GivenUp,
+    /// Cancelled, or the connection was lost. It may go on over another one.
+    Broken,
+}
+
+/// Whether this is the sender's word that a group is too old. Errors of ours and those that a peer sent are other variants.
+fn is_given_up(err: &moq_net::Error) -> bool {
+    use moq_net::{Error, StreamError};
+    matches!(
+        err,
+        Error::Old
+            | Error::Stream(
+                StreamError::Old | StreamError::DeliveryTimeout | StreamError::TooFarBehind
+            )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use moq_net::{Error, StreamError};
+
+    use super::is_given_up;
+
+    #[test]
+    fn only_the_word_that_a_group_is_too_old_says_that_nothing_more_of_it_comes() {
+        for err in [
+            Error::Old,
+            Error::Stream(StreamError::Old),
+            Error::Stream(StreamError::DeliveryTimeout),
+        ] {
+            assert!(is_given_up(&err), "{err}");
+        }
+        for err in [
+            Error::Cancel,
+            Error::Dropped,
+            Error::Stream(StreamError::Cancel),
+            Error::Stream(StreamError::GoingAway),
+        ] {
+            assert!(!is_given_up(&err), "{err}");
         }
     }
 }

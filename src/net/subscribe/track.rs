@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     player::RunningClock,
-    reader::{BroadcastReader, Discovery, GroupReader},
+    reader::{BroadcastReader, Discovery, GroupEnd, GroupReader},
 };
 use crate::{
     net::error::Result,
@@ -33,10 +33,9 @@ pub(super) enum Arrival {
         payload: Bytes,
         now: Nanos,
     },
-    /// `whole` says that the publisher ended the group, not a fault.
     GroupEnded {
         seq: u64,
-        whole: bool,
+        end: GroupEnd,
     },
     /// The publisher finished the track.
     Finished,
@@ -132,9 +131,9 @@ async fn read_frames(
     arrivals: Arrivals,
 ) {
     let seq = group.sequence();
-    let whole = loop {
+    let end = loop {
         match group.next_frame().await {
-            Ok(Some(payload)) => {
+            Ok(payload) => {
                 // Paused: nothing is pushed, and play goes on at the live edge.
                 let Some(now) = clock.now() else { continue };
                 let frame = Arrival::Frame {
@@ -147,13 +146,10 @@ async fn read_frames(
                     return;
                 }
             }
-            Ok(None) => break true,
-            Err(_) => break false,
+            Err(end) => break end,
         }
     };
-    let _ = arrivals
-        .send((id, Arrival::GroupEnded { seq, whole }))
-        .await;
+    let _ = arrivals.send((id, Arrival::GroupEnded { seq, end })).await;
 }
 
 #[cfg(test)]

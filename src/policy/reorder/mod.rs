@@ -118,6 +118,8 @@ struct Group<T> {
     bytes: usize,
     finished: bool,
     aborted: bool,
+    /// The other side gave the rest of it up: as good as finished, but for what is missing.
+    given_up: bool,
     /// Nothing more of it is taken: it has a hole, or it was too much.
     cut: bool,
 }
@@ -130,6 +132,7 @@ impl<T> Group<T> {
             bytes: 0,
             finished: false,
             aborted: false,
+            given_up: false,
             cut: false,
         }
     }
@@ -316,6 +319,18 @@ impl<T> Reorder<T> {
         }
     }
 
+    /// The other side gave the rest of a group up because it would come too late. What came of it is good, and nothing of it is
+    /// waited for.
+    pub fn give_up_group(&mut self, seq: u64) {
+        if let Some(group) = self.groups.get_mut(&seq)
+            && !group.finished
+        {
+            group.finished = true;
+            group.given_up = true;
+            self.dropped.aborted_groups += 1;
+        }
+    }
+
     /// The next frame, or what to wait for. `deadline_of` gives the running time by which a frame with
     /// that media time has to be pushed (running time + latency, less the caller's margin),
     /// or `None` while there is no mapping; then nothing is given up but for want of memory.
@@ -325,11 +340,11 @@ impl<T> Reorder<T> {
                 return Poll::Wait { until: None };
             };
             if self.is_over(current) {
-                self.groups.remove(&current);
+                let over = self.groups.remove(&current);
                 let Some(next) = current.checked_add(1) else {
                     return Poll::Wait { until: None };
                 };
-                self.move_to(next, false);
+                self.move_to(next, over.is_some_and(|group| group.given_up));
                 continue;
             }
             if let Some(next) = self.next_in_line(current) {

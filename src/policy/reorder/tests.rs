@@ -104,6 +104,23 @@ fn a_stalled_group_is_left_when_the_next_one_is_due_row_7() {
     assert_eq!(r.dropped().late_frames, 1);
 }
 
+#[test]
+fn the_rest_of_a_group_that_was_given_up_is_not_waited_for() {
+    let mut r = reorder();
+    fill(&mut r, 0, 0..2);
+    fill(&mut r, 1, 0..1);
+    r.give_up_group(0);
+    let (out, _) = drain(&mut r, 0, due);
+    let items = [
+        ((0, 0), true, true),
+        ((0, 1), false, false),
+        ((1, 0), true, true),
+    ];
+    assert_eq!(out, items);
+    assert_eq!(r.dropped().aborted_groups, 1);
+    assert_eq!(r.dropped().skipped_groups, 0);
+}
+
 /// A group of 25 frames that begins at `start` frames of 40 ms.
 fn group_at(reorder: &mut Reorder<(u64, u64)>, seq: u64, start: u64) {
     reorder.start_group(seq);

@@ -392,11 +392,21 @@ impl Timeline {
         let (hold, limit) = (self.config.hold, self.config.settle_limit);
         let first = self.first?;
         // Nothing to settle on while the only track's reorder depth is being learnt.
-        self.tracks.values().find_map(|track| track.delays.min())?;
+        let minima = self.tracks.values().filter_map(|track| track.delays.min());
+        let fastest = minima.min()?;
+        // Behind another track it is because of its encoder, or of a path that cannot carry it.
+        let lags = |track: &Track| {
+            let lag = track.delays.min().map(|min| min.saturating_sub(fastest));
+            lag.is_some_and(|lag| lag > self.config.tolerance)
+        };
+        let steady_at = |track: &Track| match lags(track) {
+            true => track.caught_up_at(hold, limit),
+            false => track.steady_at(hold, limit),
+        };
         let quiet = self
             .tracks
             .values()
-            .map(|track| match track.steady_at(hold, limit) {
+            .map(|track| match steady_at(track) {
                 Some(at) => at,
                 None if track.awaited => Nanos::MAX,
                 // It may not come at all: sparse, silent, or gone.

@@ -9,6 +9,12 @@ const DEEPEST: usize = 16;
 /// A minimum that falls by less is noise.
 const FALL: Nanos = 3 * MILLISECOND;
 
+/// By less than this the newest frame of a join may be later than another one: jitter.
+const BEHIND: Nanos = 25 * MILLISECOND;
+
+/// So many times as long a track that may be far from the live edge has to hold still.
+const LOOKS: Nanos = 3;
+
 /// The longest time for which the next frame of a track is waited for. A track with frames further apart is sparse, and
 /// does not hold the broadcast up.
 const LONGEST_INTERVAL: Nanos = 100 * MILLISECOND;
@@ -41,6 +47,8 @@ pub(super) struct Track {
     pub(super) last: Option<Nanos>,
     /// When the minimum last fell, and to what.
     fell: Option<(Nanos, Nanos)>,
+    /// The group that this epoch was joined in, and the newest sample while that is under way.
+    joined: Option<(u64, Nanos)>,
     /// Its backlog is over: its minimum takes part in the broadcast's offset. Stays set for the epoch.
     pub(super) steady: bool,
     /// Its delay in the epoch before, while none of its frames were of this one.
@@ -66,6 +74,7 @@ impl Track {
             first: None,
             last: None,
             fell: None,
+            joined: None,
             steady: false,
             before: None,
             awaited: false,
@@ -96,6 +105,7 @@ impl Track {
     fn unsettle(&mut self) {
         self.delays.clear();
         self.fell = None;
+        self.joined = None;
         self.first = None;
         self.steady = false;
         self.above = None;
@@ -123,7 +133,16 @@ impl Track {
         let decoding = *self.latest.iter().rev().nth(self.depth)?;
         let delay = now.saturating_sub(decoding);
         self.delays.push(delay, now);
-        self.first.get_or_insert(now);
+        if self.first.is_none() {
+            self.first = Some(now);
+            self.joined = Some((group, delay));
+        } else {
+            // A later group begins at the live edge.
+            self.joined = self.joined.filter(|(joined, _)| *joined == group);
+        }
+        if let Some((_, newest)) = &mut self.joined {
+            *newest = delay;
+        }
         match self.fell {
             Some((_, low)) if delay >= low.saturating_sub(FALL) => {}
             _ => self.fell = Some((now, delay)),
@@ -140,6 +159,20 @@ impl Track {
         let (fell, _) = self.fell?;
         let hold = hold.max(self.interval() + PACE);
         Some(fell.saturating_add(hold).min(first.saturating_add(limit)))
+    }
+
+    /// The same for a track that may be far from the live edge: it is looked at for longer, and as long as it falls further
+    /// behind only `limit` ends that, or the next group, which begins at the edge. The backlog of a join runs in more slowly than
+    /// media goes on where the path cannot carry the stream, and its first frames came soonest.
+    pub(super) fn caught_up_at(&self, hold: Nanos, limit: Nanos) -> Option<Nanos> {
+        let (_, low) = self.fell?;
+        match self.joined {
+            Some((_, newest)) if newest.saturating_sub(low) > (hold / 2).max(BEHIND) => {
+                Some(self.first?.saturating_add(limit))
+            }
+            Some(_) => self.steady_at(hold.saturating_mul(LOOKS), limit),
+            None => self.steady_at(hold, limit),
+        }
     }
 
     /// The time between two frames, as far as it is known.

@@ -15,7 +15,10 @@ use smallvec::SmallVec;
 
 pub use self::track::TrackStats;
 use self::track::{Ready, Track, Unit};
-use super::queue::{Item, TrackQueue};
+use super::{
+    queue::{Item, TrackQueue},
+    reader::GroupEnd,
+};
 use crate::{
     media::{
         catalog::{Catalog, Rendition},
@@ -260,15 +263,15 @@ impl Engine {
         }
     }
 
-    pub fn group_ended(&mut self, id: TrackId, seq: u64, whole: bool) {
+    pub fn group_ended(&mut self, id: TrackId, seq: u64, end: GroupEnd) {
         if let Some(track) = self.tracks.get_mut(&id) {
             if track.skips(seq) {
                 return;
             }
-            if whole {
-                track.reorder.finish_group(seq);
-            } else {
-                track.reorder.abort_group(seq);
+            match end {
+                GroupEnd::Whole => track.reorder.finish_group(seq),
+                GroupEnd::GivenUp => track.reorder.give_up_group(seq),
+                GroupEnd::Broken => track.reorder.abort_group(seq),
             }
         }
     }

@@ -73,6 +73,46 @@ fn a_backlog_that_goes_on_after_settling_is_reported_once_and_then_presented_on_
     assert!((seen.settled[1].2 - ORIGIN - DELAY).abs() <= 3 * MS);
 }
 
+/// A path that carries so many hundredths of a stream whose groups of 2 s are sent from their starts on, each until the next begins.
+fn narrow(share: i64) -> impl Fn(&Arrival) -> Option<Arrival> {
+    move |arrival| {
+        let start = arrival.media / (2 * SECOND) * 2 * SECOND;
+        let sent = start + (arrival.media - start) * 100 / share;
+        let now = ORIGIN + DELAY + sent + FRAME;
+        (sent < start + 2 * SECOND).then_some(Arrival { now, ..*arrival })
+    }
+}
+
+#[test]
+fn a_join_over_a_path_that_cannot_carry_the_stream_settles_where_the_next_group_begins() {
+    for into in [300, 700, 1100] {
+        // The group that is under way comes from its start, and falls further behind with each frame.
+        let open = into * MS;
+        let group = |arrival: &Arrival| Arrival {
+            now: ORIGIN + open + DELAY + FRAME + (arrival.media - 4 * SECOND) * 3 / 2 + 4 * SECOND,
+            ..*arrival
+        };
+        let all = video(4 * SECOND, 12 * SECOND, path);
+        let (first, rest) = all.split_at(50);
+        let first = first.iter().map(group);
+        let first = first.filter(|arrival| arrival.now < ORIGIN + 6 * SECOND + DELAY);
+        let mut all: Vec<_> = first.collect();
+        all.extend(rest.iter().filter_map(narrow(75)));
+        all.extend(joined_at(
+            ORIGIN + 4 * SECOND + open,
+            audio(4 * SECOND, 12 * SECOND, path),
+            |_| 0,
+        ));
+        let mut timeline = timeline(&[VIDEO, AUDIO]);
+        timeline.set_hold(60 * MS);
+        timeline.set_tolerance(320 * MS);
+        let (at, _, offset) = settled_once(&run(&mut timeline, all));
+        let off = offset - ORIGIN - DELAY - FRAME;
+        assert!(off.abs() <= 20 * MS, "{into}: {off}");
+        assert!(at < ORIGIN + 6 * SECOND + 200 * MS, "{into}: {at}");
+    }
+}
+
 /// Decoding order of mini-GOPs of a P and two B-frames, in GOPs that are closed.
 fn reordered(to: Nanos, path: impl Fn(Nanos) -> Nanos) -> Vec<Arrival> {
     let order = |n: i64| {

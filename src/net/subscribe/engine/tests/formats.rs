@@ -119,7 +119,7 @@ fn leading_pictures_that_come_each(pace_ms: i64) {
             played.extend(frames(&items).iter().map(|frame| frame.media_us / 1000));
             now += pace_ms * MS;
         }
-        engine.group_ended(VIDEO, seq, true);
+        engine.group_ended(VIDEO, seq, GroupEnd::Whole);
     }
     now += SECOND;
     engine.advance(now);

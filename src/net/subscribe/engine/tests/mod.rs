@@ -64,7 +64,7 @@ impl Sim {
             )
             .expect("well formed");
         if n % GOP == GOP - 1 {
-            self.engine.group_ended(VIDEO, seq, true);
+            self.engine.group_ended(VIDEO, seq, GroupEnd::Whole);
         }
         self.engine.advance(now_ms * MS);
     }
@@ -79,7 +79,7 @@ impl Sim {
             .object(AUDIO, (seq, index), payload, now_ms * MS)
             .expect("well formed");
         if media_ms % 1000 == 980 {
-            self.engine.group_ended(AUDIO, seq, true);
+            self.engine.group_ended(AUDIO, seq, GroupEnd::Whole);
         }
         self.engine.advance(now_ms * MS);
     }
@@ -334,11 +334,13 @@ fn a_finished_track_ends_after_its_last_frame() {
     sim.join(0, 0, 480);
     let before = frames(&drain(&sim.video)).len();
     assert!(before > 0);
-    sim.engine.group_ended(VIDEO, (STARTED / 1000) as u64, true);
+    sim.engine
+        .group_ended(VIDEO, (STARTED / 1000) as u64, GroupEnd::Whole);
     sim.engine.track_finished(VIDEO);
     assert!(!sim.engine.ended(|_| true));
     sim.engine.track_finished(AUDIO);
-    sim.engine.group_ended(AUDIO, (STARTED / 1000) as u64, true);
+    sim.engine
+        .group_ended(AUDIO, (STARTED / 1000) as u64, GroupEnd::Whole);
     sim.engine.advance(500 * MS);
     assert!(sim.engine.ended(|_| true));
     assert_eq!(sim.video.pop(), Popped::Item(Item::Eos));

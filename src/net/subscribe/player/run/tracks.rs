@@ -295,7 +295,7 @@ impl Run {
                     wanted.begin_again();
                 }
             }
-            Arrival::GroupEnded { seq, whole } => self.engine.group_ended(id, seq, whole),
+            Arrival::GroupEnded { seq, end } => self.engine.group_ended(id, seq, end),
             Arrival::Finished => {
                 self.engine.track_finished(id);
                 if let Some(wanted) = self.wanted_by(id) {
