@@ -72,10 +72,16 @@ impl Delivery {
     }
 }
 
+/// For how long a round trip is taken to be as it was: to ask for it takes the lock under which the connection sends.
+const RTT_AGE: Duration = Duration::from_millis(100);
+
 /// The writer's end of a [`Delivery`]. Following ends with it.
 pub(super) struct Following {
     delivery: Delivery,
     path: Path,
+    rtt: Option<Duration>,
+    /// When it was asked for.
+    rtt_at: Option<Instant>,
     groups: JoinSet<()>,
 }
 
@@ -84,6 +90,8 @@ impl Following {
         Self {
             delivery: Delivery::new(),
             path,
+            rtt: None,
+            rtt_at: None,
             groups: JoinSet::new(),
         }
     }
@@ -105,7 +113,7 @@ impl Following {
     }
 
     /// A frame was written to the group that is open; `timestamp` in µs.
-    pub fn write(&self, track: &track::Producer, timestamp: u64, bytes: u64) {
+    pub fn write(&mut self, track: &track::Producer, timestamp: u64, bytes: u64) {
         let terms = self.terms(track);
         let media = Nanos::try_from(timestamp)
             .unwrap_or(Nanos::MAX)
@@ -115,10 +123,14 @@ impl Following {
         backlog.write(media, bytes);
     }
 
-    fn terms(&self, track: &track::Producer) -> Terms {
+    fn terms(&mut self, track: &track::Producer) -> Terms {
+        if self.rtt.is_none() || self.rtt_at.is_none_or(|at| at.elapsed() >= RTT_AGE) {
+            self.rtt = self.path.rtt();
+            self.rtt_at = Some(Instant::now());
+        }
         Terms {
             max_age: track.subscription().map(|wanted| nanos(wanted.max_age)),
-            rtt: self.path.rtt().map(nanos),
+            rtt: self.rtt.map(nanos),
         }
     }
 
