@@ -1,6 +1,9 @@
 use moq_net::{Timescale, origin};
 
-use super::track::{TrackOptions, TrackWriter};
+use super::{
+    numbers::Numbers,
+    track::{TrackOptions, TrackWriter},
+};
 use crate::net::{
     error::{Cause, Error, Result},
     session::{Connection, Path},
@@ -15,6 +18,8 @@ pub struct Broadcast {
     path: String,
     /// What its tracks are sent over.
     network: Path,
+    /// Where the tracks of an earlier broadcast of this name left off.
+    numbers: Numbers,
 }
 
 impl Broadcast {
@@ -26,6 +31,7 @@ impl Broadcast {
     pub fn create(connection: &Connection, path: &str) -> Result<Self> {
         let mut broadcast = Self::create_in(&connection.origin, path)?;
         broadcast.network = connection.path();
+        broadcast.numbers = connection.numbers();
         Ok(broadcast)
     }
 
@@ -46,6 +52,7 @@ impl Broadcast {
             producer,
             path: path.to_owned(),
             network: Path::default(),
+            numbers: Numbers::default(),
         })
     }
 
@@ -71,7 +78,8 @@ impl Broadcast {
                     format!("“{name}” cannot be a track: {err}"),
                 ),
             })?;
-        Ok(TrackWriter::new(track, self.network.clone()))
+        let next = self.numbers.of(&self.path, name);
+        Ok(TrackWriter::new(track, next, self.network.clone()))
     }
 
     /// Makes the broadcast visible. Call it once the tracks that a player needs first are there: players act on the

@@ -7,11 +7,13 @@
 mod broadcast;
 mod delivery;
 mod drain;
+mod numbers;
 mod track;
 
 pub use broadcast::{Broadcast, CATALOG_PRIORITY};
 pub use delivery::Delivery;
 pub use drain::{drain, drain_end, ends_told};
+pub(in crate::net) use numbers::Numbers;
 pub use track::{Demand, TrackOptions, TrackWriter, WriteError};
 
 #[cfg(test)]

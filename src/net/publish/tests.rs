@@ -4,7 +4,15 @@ use bytes::Bytes;
 use moq_net::origin;
 
 use super::{Broadcast, TrackOptions, TrackWriter, WriteError};
-use crate::{net::error::Cause, runtime};
+use crate::{
+    net::{
+        config::ConnectConfig,
+        error::Cause,
+        session::{Connection, Retention, Role},
+        transport::parse_url,
+    },
+    runtime,
+};
 
 const OPTIONS: TrackOptions = TrackOptions {
     priority: 60,
@@ -95,6 +103,26 @@ fn frames_are_read_in_the_groups_they_were_written_to() {
             expected.map(|(group, time, text)| (group, time, text.to_owned()))
         );
     });
+}
+
+/// A relay that still has the one before asks for what follows the groups that it has seen.
+#[test]
+fn a_broadcast_in_the_place_of_another_goes_on_with_the_numbers_of_its_tracks() {
+    let url = parse_url("https://127.0.0.1:1/").expect("a URL");
+    let config = ConnectConfig::new(vec![url]);
+    let connection = Connection::open(config, Role::Publisher, Retention::default());
+    let latest = |path: &str, name: &str, groups: usize| {
+        let broadcast = Broadcast::create(&connection, path).expect("a name");
+        let mut writer = broadcast.track(name, OPTIONS).expect("free");
+        for _ in 0..groups {
+            writer.start_group().expect("open");
+        }
+        writer.track_for_tests().latest()
+    };
+    assert_eq!(latest("a.hang", "v", 3), Some(2));
+    assert_eq!(latest("a.hang", "v", 2), Some(4));
+    assert_eq!(latest("a.hang", "a", 1), Some(0));
+    assert_eq!(latest("b.hang", "v", 1), Some(0));
 }
 
 #[test]

@@ -4,7 +4,10 @@ use bytes::Bytes;
 use moq_net::{Timestamp, group, track};
 use tokio::sync::watch;
 
-use super::delivery::{Delivery, Following};
+use super::{
+    delivery::{Delivery, Following},
+    numbers::Next,
+};
 use crate::{net::session::Path, runtime};
 
 /// Bytes of one group that the protocol library keeps; one more aborts the group.
@@ -40,6 +43,7 @@ pub enum WriteError {
 pub struct TrackWriter {
     track: track::Producer,
     group: Option<Open>,
+    next: Next,
     demand: watch::Receiver<bool>,
     following: Following,
 }
@@ -51,11 +55,12 @@ struct Open {
 }
 
 impl TrackWriter {
-    pub(super) fn new(track: track::Producer, path: Path) -> Self {
+    pub(super) fn new(track: track::Producer, next: Next, path: Path) -> Self {
         let demand = watch_demand(track.demand());
         Self {
             track,
             group: None,
+            next,
             demand,
             following: Following::new(path),
         }
@@ -89,7 +94,12 @@ impl TrackWriter {
     /// [`WriteError::Ended`]
     pub fn start_group(&mut self) -> Result<(), WriteError> {
         self.finish_group();
-        let producer = self.track.append_group().map_err(|_| WriteError::Ended)?;
+        let sequence = self.next.get();
+        let producer = self
+            .track
+            .create_group(group::Info { sequence })
+            .map_err(|_| WriteError::Ended)?;
+        self.next.took(sequence);
         self.following.open(&self.track, &producer);
         self.group = Some(Open {
             producer,

@@ -23,6 +23,7 @@ use self::{shared::Shared, task::Command};
 use super::{
     config::{ConnectConfig, Secret},
     error::{Cause, Error, Result},
+    publish::Numbers,
 };
 use crate::runtime;
 
@@ -126,6 +127,7 @@ struct Guard {
     key: registry::Key,
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
+    numbers: Numbers,
 }
 
 impl Drop for Guard {
@@ -159,6 +161,11 @@ impl Connection {
     /// A view of the path that keeps nothing alive.
     pub(in crate::net) fn path(&self) -> Path {
         Path(Arc::downgrade(&self.guard.shared))
+    }
+
+    /// Where the tracks left off that were published over this connection.
+    pub(in crate::net) fn numbers(&self) -> Numbers {
+        self.guard.numbers.clone()
     }
 
     /// The token for the next dial. A dial that waits for its turn is made at once.
@@ -225,5 +232,6 @@ fn start(key: registry::Key) -> Guard {
         key,
         shared,
         commands,
+        numbers: Numbers::default(),
     }
 }
