@@ -207,7 +207,7 @@ fn milliseconds(from: u64, to: u64) -> f64 {
     to.saturating_sub(from) as f64 / 1e6
 }
 
-/// Median, smallest and largest over rounds.
+/// Median, smallest and largest over those rounds that have the figure; NaN if none has.
 #[derive(Debug, Clone, Copy)]
 pub struct Spread {
     pub median: f64,
@@ -217,7 +217,8 @@ pub struct Spread {
 
 impl Spread {
     pub fn of<F>(rounds: &[F], pick: impl Fn(&F) -> f64) -> Self {
-        let mut values: Vec<f64> = rounds.iter().map(pick).collect();
+        let values = rounds.iter().map(pick);
+        let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
         let median = match values.len() {

@@ -68,14 +68,7 @@ pub fn table<F>(text: &mut String, rows: &[Row<F>], columns: &[Column<F>]) {
         let _ = write!(text, "| {name} |");
         for (_, digits, pick) in columns {
             let of = Spread::of(rounds, pick);
-            let _ = write!(
-                text,
-                " {:.digits$} ({:.digits$}–{:.digits$}) |",
-                of.median,
-                of.min,
-                of.max,
-                digits = *digits
-            );
+            text.push_str(&cell(of, *digits));
         }
         text.push('\n');
     }
@@ -86,9 +79,23 @@ pub fn table<F>(text: &mut String, rows: &[Row<F>], columns: &[Column<F>]) {
         let _ = write!(text, "| {first} ÷ {name} |");
         for (_, _, pick) in columns {
             let ratio = Spread::of(ours, pick).median / Spread::of(rounds, pick).median;
-            let _ = write!(text, " {ratio:.2} |");
+            let _ = match ratio.is_finite() {
+                true => write!(text, " {ratio:.2} |"),
+                false => write!(text, " – |"),
+            };
         }
         text.push('\n');
+    }
+}
+
+/// The spread only where there is one.
+fn cell(of: Spread, digits: usize) -> String {
+    let number = |value: f64| format!("{value:.digits$}");
+    let (median, min, max) = (number(of.median), number(of.min), number(of.max));
+    match (of.median.is_finite(), min == max) {
+        (false, _) => " – |".to_owned(),
+        (true, true) => format!(" {median} |"),
+        (true, false) => format!(" {median} ({min}–{max}) |"),
     }
 }
 

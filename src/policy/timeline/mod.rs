@@ -27,8 +27,23 @@ const LATE_FOR_NOTHING: Nanos = 100 * MILLISECOND;
 /// How long the broadcast must have been later than needed before it catches up by a new epoch.
 const CATCH_UP_AFTER: Nanos = 5 * SECOND;
 
+/// How often the mapping may be made anew after a join: where the backlog comes in ever better parts, the first correction need
+/// not be the last. Each costs what is presented that much earlier.
+const RESETTLES: u8 = 2;
+
 /// The longest time between two looks for which the offset is slewed.
 const LONGEST_SLEW: Nanos = SECOND;
+
+/// For so long after the start the offset falls faster than it follows a clock. What is left to fall is less than
+/// [`Config::resettle`], which no sink hears or sees.
+const HASTE: Nanos = 15 * SECOND;
+
+/// How fast, in parts per million.
+const HASTE_PPM: i64 = 1500;
+
+/// How long the minima must have held still where single frames tell that the start was settled late: on a path that
+/// loses packets most frames are late, and better ones may still come.
+const STILL: Nanos = 500 * MILLISECOND;
 
 /// A track of a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,7 +98,7 @@ pub enum Event {
     /// The caller drops what it holds from before and joins again.
     Jumped,
     /// The backlog of the join was not over when the timeline settled. A new epoch has begun and settles
-    /// at the next [`Timeline::poll`], at the true live edge. At most once a join.
+    /// at the next [`Timeline::poll`], at the true live edge. At most twice a join.
     Resettle,
     /// The path became slower than the tolerance absorbs, or has been faster for seconds by more than slewing can make
     /// up. A new, unsettled epoch has begun; media times go on.
@@ -125,8 +140,8 @@ pub struct Timeline {
     last: Option<Nanos>,
     /// Up to when the offset has been slewed.
     slewed: Nanos,
-    /// [`Event::Resettle`] has not been used up in this join.
-    may_resettle: bool,
+    /// How many [`Event::Resettle`] are left in this join.
+    resettles: u8,
 }
 
 impl Timeline {
@@ -140,7 +155,7 @@ impl Timeline {
             first: None,
             last: None,
             slewed: 0,
-            may_resettle: true,
+            resettles: RESETTLES,
         }
     }
 
@@ -176,7 +191,7 @@ impl Timeline {
     /// Starts a new epoch with the same tracks: after a reconnect, a new publisher, a pause.
     pub fn rejoin(&mut self) {
         self.restart();
-        self.may_resettle = true;
+        self.resettles = RESETTLES;
     }
 
     fn restart(&mut self) {
@@ -258,7 +273,7 @@ impl Timeline {
         self.settled = None;
         self.first = None;
         self.last = None;
-        self.may_resettle = true;
+        self.resettles = RESETTLES;
     }
 
     fn take(&mut self, id: TrackId, group: u64, media: Nanos, now: Nanos) -> Event {
@@ -302,20 +317,24 @@ impl Timeline {
     fn catch_up(&mut self, settled: Settled, now: Nanos) -> Event {
         let config = &self.config;
         let floor = self.offset.saturating_sub(config.resettle);
-        let joining = self.may_resettle && now - settled.at <= 2 * config.settle_limit;
+        let joining = self.resettles > 0 && now - settled.at <= 2 * config.settle_limit;
         let active = || {
             self.tracks
                 .values()
                 .filter(|track| self.is_active(track, now))
         };
-        let still = |track: &Track| {
+        let still = |track: &Track, hold: Nanos| {
             track
-                .steady_at(config.hold, 2 * config.settle_limit)
+                .steady_at(hold, 2 * config.settle_limit)
                 .is_none_or(|at| at <= now)
         };
-        let over = |track: &Track| track.delays.recent_max().is_some_and(|max| max < floor);
-        if joining && active().all(|track| over(track) && still(track)) {
-            self.may_resettle = false;
+        let all = |track: &Track| track.delays.recent_max().is_some_and(|max| max < floor);
+        let some = |track: &Track| track.delays.min().is_some_and(|min| min < floor);
+        let over = |track: &Track| {
+            some(track) && (all(track) && still(track, config.hold) || still(track, STILL))
+        };
+        if joining && active().all(over) {
+            self.resettles -= 1;
             self.settled = None;
             return Event::Resettle;
         }
@@ -340,9 +359,9 @@ impl Timeline {
 
     /// Moves the offset towards its target, as fast as it may.
     fn advance(&mut self, now: Nanos) {
-        if self.settled.is_none() {
+        let Some(settled) = self.settled else {
             return;
-        }
+        };
         let (hold, limit) = (self.config.hold, self.config.settle_limit);
         for track in self.tracks.values_mut().filter(|track| !track.steady) {
             track.steady = track.steady_at(hold, limit).is_some_and(|at| at <= now);
@@ -351,8 +370,6 @@ impl Timeline {
         if elapsed <= 0 {
             return;
         }
-        let ppm = self.config.slew_ppm.max(1);
-        let budget = elapsed.min(LONGEST_SLEW) * ppm / 1_000_000;
         let target = self
             .tracks
             .values()
@@ -360,6 +377,12 @@ impl Timeline {
             .filter_map(|track| track.delays.min())
             .max()
             .unwrap_or(self.offset);
+        let hasty = target < self.offset && now - settled.at <= HASTE;
+        let ppm = match hasty {
+            true => self.config.slew_ppm.max(HASTE_PPM),
+            false => self.config.slew_ppm.max(1),
+        };
+        let budget = elapsed.min(LONGEST_SLEW) * ppm / 1_000_000;
         let step = target.saturating_sub(self.offset).clamp(-budget, budget);
         self.offset = self.offset.saturating_add(step);
         self.slewed = if elapsed < LONGEST_SLEW && step.abs() == budget {

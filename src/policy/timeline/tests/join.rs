@@ -243,3 +243,48 @@ fn a_track_added_later_disturbs_nobody_with_its_backlog() {
             .all(|seen| (seen.1 - offset).abs() <= 3 * MS)
     );
 }
+
+/// Every second frame is late by up to three times 50 ms, and holds up those that follow it in its group.
+fn lossy(seed: u64, arrivals: Vec<Arrival>) -> Vec<Arrival> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut free = (0, Nanos::MIN);
+    let late = |mut arrival: Arrival| {
+        let repeats = (0..3).take_while(|_| rng.i64(0..100) < 50).count();
+        arrival.now += repeats as i64 * 50 * MS;
+        if free.0 == arrival.group {
+            arrival.now = arrival.now.max(free.1);
+        }
+        free = (arrival.group, arrival.now);
+        arrival
+    };
+    arrivals.into_iter().map(late).collect()
+}
+
+#[test]
+fn a_join_over_a_path_that_loses_packets_is_presented_as_early_as_it_can_be_soon_after() {
+    for seed in 0..50 {
+        let open = ORIGIN + 4 * SECOND + 700 * MS;
+        let flights = |n: usize| (n / 8) as i64 * 30 * MS;
+        let joined = joined_at(open, video(4 * SECOND, 20 * SECOND, path), flights);
+        let mut all = lossy(seed, joined);
+        let sound = joined_at(open, audio(4 * SECOND, 20 * SECOND, path), |_| 0);
+        all.extend(lossy(1000 + seed, sound));
+        let mut timeline = timeline(&[VIDEO, AUDIO]);
+        timeline.set_hold(60 * MS);
+        let seen = run(&mut timeline, all);
+        assert!(
+            seen.events
+                .iter()
+                .all(|(_, _, event)| *event == Event::Resettle),
+            "{seed}: {:?}",
+            seen.events
+        );
+        assert!(seen.count(Event::Resettle) <= 2, "{seed}");
+        let soon = open + 3 * SECOND;
+        let worst = seen.offsets.iter().filter(|(now, _)| *now >= soon);
+        let worst = worst.map(|(_, offset)| offset - ORIGIN - DELAY).max();
+        assert!(worst.unwrap() <= 22 * MS, "{seed}: {worst:?}");
+        let last = seen.offsets.last().unwrap().1 - ORIGIN - DELAY;
+        assert!(last.abs() <= 3 * MS, "{seed}: {last}");
+    }
+}
