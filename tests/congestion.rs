@@ -148,6 +148,29 @@ fn losses_in_bursts_and_jitter_cost_live_no_frame() {
     }
 }
 
+/// Joins over a path with jitter and losses in bursts, of which each is another chance.
+#[test]
+fn however_the_dice_fall_jitter_and_bursts_cost_live_next_to_no_frame() {
+    let jitter = PathSettings {
+        jitter: ms(30),
+        ..path()
+    };
+    let there = with_bursts(jitter);
+    let seen = (1..=40).map(|seed| {
+        let mut world = World::new(there.clone(), back(&there), seed);
+        world.media(CongestionControl::Live, Media::default(), 6 * SECOND);
+        world.run(8 * SECOND);
+        let seen = report(&world.flows[0], there.delay, ms(200), 6 * SECOND);
+        (seen.delivered, seen.p99)
+    });
+    let (delivered, mut tails): (Vec<f64>, Vec<f64>) = seen.unzip();
+    let mean = delivered.iter().sum::<f64>() / delivered.len() as f64;
+    tails.sort_by(f64::total_cmp);
+    assert!(mean > 0.998, "{mean}");
+    assert!(tails[tails.len() / 2] < 220.0, "{tails:?}");
+    assert!(tails[tails.len() * 9 / 10] < 350.0, "{tails:?}");
+}
+
 #[test]
 fn alone_live_fills_the_path_with_a_queue_of_25_ms() {
     for (mbit, queue) in [(20, 200), (20, 500), (100, 200)] {

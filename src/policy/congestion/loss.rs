@@ -50,9 +50,12 @@ impl Loss {
         self.share(RECENT, MIN_BYTES)
     }
 
-    /// Of the last four seconds, 0.0 to 1.0.
+    /// Of the last four seconds, 0.0 to 1.0; of less than one of them it would be chance where packets are lost in bursts.
     pub(super) fn lasting(&self) -> f64 {
-        self.share(BUCKETS, 4 * MIN_BYTES)
+        match self.buckets.len() > RECENT as usize {
+            true => self.share(BUCKETS, 4 * MIN_BYTES),
+            false => 0.0,
+        }
     }
 
     fn share(&self, buckets: i64, least: u64) -> f64 {

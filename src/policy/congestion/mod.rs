@@ -131,6 +131,8 @@ pub struct Live {
     last_queue: Nanos,
     /// How much longer a round trip is than the shortest of its round, smoothed.
     jitter: Nanos,
+    /// How many rounds that is the mean of, so far.
+    rounds: Nanos,
     /// The most that was delivered in a longer time.
     peak_rate: Extreme,
     batch: Batch,
@@ -166,6 +168,7 @@ impl Live {
             last_rtt: 0,
             last_queue: 0,
             jitter: 0,
+            rounds: 0,
             peak_rate: Extreme::maximum(PEAK_MEMORY),
             batch: Batch::default(),
             in_flight: 0,

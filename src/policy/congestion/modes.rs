@@ -16,8 +16,8 @@ pub(super) enum Mode {
     Drain {
         window: u64,
         rounds: u8,
-        /// The round trip before.
-        rtt_before: Nanos,
+        /// That of the round before.
+        queue_before: Nanos,
         /// What goes on if the queue does not fall.
         back: Option<Cubic>,
     },
@@ -42,7 +42,7 @@ impl Live {
         matches!(self.mode, Mode::Startup { .. })
             && self.window > initial_window(self.mtu)
             && self.round.samples >= 2 * MIN_SAMPLES
-            && self.round_queue() > self.wanted_queue()
+            && self.round_queue() > self.wanted_queue() + 2 * self.jitter
     }
 
     pub(super) fn end_round(&mut self, now: Nanos) {
@@ -51,7 +51,8 @@ impl Live {
         let queue = self.last_rtt.saturating_sub(self.shortest_rtt()).max(0);
         let mean = round.sum_of_rtts / Nanos::from(round.samples.max(1));
         let jitter = mean.saturating_sub(round.shortest_rtt).clamp(0, MAX_JITTER);
-        self.jitter += (jitter - self.jitter) / 8;
+        self.rounds = (self.rounds + 1).min(8);
+        self.jitter += (jitter - self.jitter) / self.rounds;
         match &self.mode {
             Mode::Startup { .. } => self.startup_round(now, &round),
             Mode::Steady { .. } => self.steady_round(now, &round, queue),
@@ -73,13 +74,15 @@ impl Live {
         else {
             return;
         };
-        if round.best_rate / 5 > *best_rate / 4 {
+        let grows = round.best_rate / 5 > *best_rate / 4;
+        if grows {
             *best_rate = round.best_rate;
             *rounds_without_growth = 0;
         } else if round.full {
             *rounds_without_growth += 1;
         }
-        if much_lost || *rounds_without_growth >= 3 {
+        // What is lost while more and more arrives is chance.
+        if (much_lost && !grows) || *rounds_without_growth >= 3 {
             self.leave_startup(now);
         }
     }
@@ -111,10 +114,16 @@ impl Live {
         let allowed = self.allowed_queue();
         if queue <= wanted {
             let target = self.window_for(self.rate.get().unwrap_or(0), allowed);
+            let overflows = self.loss.recent() > self.loss.floor() + 0.02;
+            // Where chance delays packets the rate of a round is too low to tell what the path takes: with room for more it is tried.
+            let probe = match queue - self.jitter / 2 <= self.wanted_queue() / 2 && !overflows {
+                true => self.window / 8 * 9,
+                false => 0,
+            };
             if round.full {
-                self.window = self.window.max(target.min(self.window * 2));
+                self.window = self.window.max(target.max(probe).min(self.window * 2));
             }
-            if self.loss.recent() > self.loss.floor() + 0.02 {
+            if overflows {
                 self.window = self.window.min(target.max(self.window / 8 * 7));
             }
         } else {
@@ -141,7 +150,7 @@ impl Live {
         let long = queue > wanted + wanted / 4;
         let yields = !long
             && round.full
-            && queue > wanted / 2
+            && queue - self.jitter > (wanted - self.jitter) / 2
             && round.best_rate.max(self.last_rate) < self.peak_rate.get().unwrap_or(0) / 4 * 3;
         if !long && !yields {
             *foreign_rounds = 0;
@@ -183,6 +192,7 @@ impl Live {
 
     fn compete_round(&mut self, now: Nanos, queue: Nanos) {
         let wanted = self.wanted_queue();
+        let jitter = self.jitter;
         let Mode::Compete {
             cubic,
             queued_at,
@@ -191,7 +201,7 @@ impl Live {
         else {
             return;
         };
-        if queue > wanted / 2 {
+        if queue - jitter > wanted / 2 {
             *queued_at = now;
         }
         if now.saturating_sub(*queued_at) > FREE {
@@ -211,7 +221,7 @@ impl Live {
         self.mode = Mode::Drain {
             window: half.max((bytes * 0.75) as u64),
             rounds: 0,
-            rtt_before: self.last_rtt,
+            queue_before: self.last_queue,
             back,
         };
     }
@@ -222,7 +232,7 @@ impl Live {
         let Mode::Drain {
             rounds,
             back,
-            rtt_before,
+            queue_before,
             ..
         } = &mut self.mode
         else {
@@ -232,8 +242,8 @@ impl Live {
         if *rounds < 2 {
             return;
         }
-        // Half of what was under way is gone: was it all of it, so is half of the time.
-        let empty = queue <= wanted / 4 || self.last_rtt < *rtt_before / 8 * 5;
+        // Half of what was under way of ours is gone: was it all that there was, so is more than half of the queue.
+        let empty = queue <= wanted / 4 || queue < *queue_before / 4;
         let back = back.take();
         self.min_rtt_seen = now;
         match back {
