@@ -16,6 +16,10 @@ use crate::net::{
 const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
 const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
 const PEER_TEXT: usize = 200;
+/// Why sessions of moq-transport over raw QUIC end (draft-ietf-moq-transport, "Termination") where a WebTransport server answers CONNECT with
+/// 404 and 400.
+const INVALID_PATH: u32 = 0x8;
+const MALFORMED_PATH: u32 = 0x9;
 
 /// A failure before the QUIC handshake was complete.
 pub fn handshake(err: &ConnectionError, peer: &Address, tls: &Tls) -> Error {
@@ -150,15 +154,35 @@ fn http_status(status: StatusCode, at: &str) -> Error {
                 status.as_u16()
             ),
         ),
-        StatusCode::NOT_FOUND => Error::new(
-            Cause::Auth,
-            format!("{at} knows no such path (HTTP 404); check the path of the URL"),
-        ),
+        StatusCode::NOT_FOUND => no_such_path(at, "HTTP 404"),
+        StatusCode::BAD_REQUEST => malformed_path(at, "HTTP 400"),
+        StatusCode::NOT_ACCEPTABLE => no_common_version(at),
         _ => Error::new(
             Cause::ConnectionLost,
             format!("{at} answered HTTP {}", status.as_u16()),
         ),
     }
+}
+
+fn no_such_path(at: &str, said: &str) -> Error {
+    Error::new(
+        Cause::Auth,
+        format!("{at} knows no such path ({said}); check the path of the URL"),
+    )
+}
+
+fn malformed_path(at: &str, said: &str) -> Error {
+    Error::new(
+        Cause::Auth,
+        format!("{at} cannot read the path ({said}); check the path of the URL"),
+    )
+}
+
+fn no_common_version(at: &str) -> Error {
+    Error::new(
+        Cause::Version,
+        format!("{at} and we have no protocol version in common; check protocol-versions"),
+    )
 }
 
 /// A failure of the MoQ session; `quic` tells more when the transport underneath broke.
@@ -170,10 +194,11 @@ pub fn session(err: &moq_net::Error, quic: &quinn::Connection, peer: &Address) -
             Cause::Auth,
             format!("{at} refused the token or the path; set a valid auth-token for this path"),
         ),
-        Moq::Version | Moq::UnknownAlpn(_) | Moq::Session(SessionError::Version) => Error::new(
-            Cause::Version,
-            format!("{at} and we have no protocol version in common; check protocol-versions"),
-        ),
+        Moq::Version | Moq::UnknownAlpn(_) | Moq::Session(SessionError::Version) => {
+            no_common_version(at)
+        }
+        Moq::Session(SessionError::Unknown(INVALID_PATH)) => no_such_path(at, "INVALID_PATH"),
+        Moq::Session(SessionError::Unknown(MALFORMED_PATH)) => malformed_path(at, "MALFORMED_PATH"),
         Moq::GoingAway | Moq::GoawayTimeout | Moq::Session(SessionError::GoawayTimeout) => {
             Error::new(Cause::GoAway, format!("{at} went away"))
         }
@@ -336,6 +361,9 @@ mod tests {
         let cause = |code: u16| http_status(StatusCode::from_u16(code).unwrap(), "r").cause;
         assert_eq!(cause(401), Cause::Auth);
         assert_eq!(cause(403), Cause::Auth);
+        assert_eq!(cause(404), Cause::Auth);
+        assert_eq!(cause(400), Cause::Auth);
+        assert_eq!(cause(406), Cause::Version);
         assert_eq!(cause(503), Cause::ConnectionLost);
     }
 }
