@@ -8,7 +8,7 @@ use web_transport_quinn::{ClientError, ConnectError, http::StatusCode, proto};
 
 use super::address::{Address, redact_text};
 use crate::net::{
-    config::Tls,
+    config::{Tls, TransportKind},
     error::{Cause, Error},
 };
 
@@ -16,8 +16,8 @@ use crate::net::{
 const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
 const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
 const PEER_TEXT: usize = 200;
-/// Why sessions of moq-transport over raw QUIC end (draft-ietf-moq-transport, "Termination") where a WebTransport server answers CONNECT with
-/// 404 and 400.
+/// Why a session over raw QUIC ends (draft-ietf-moq-transport, "Termination") where a WebTransport server answers CONNECT with 404
+/// and 400.
 const INVALID_PATH: u32 = 0x8;
 const MALFORMED_PATH: u32 = 0x9;
 
@@ -31,12 +31,7 @@ pub fn handshake(err: &ConnectionError, peer: &Address, tls: &Tls) -> Error {
         ConnectionError::ConnectionClosed(close)
             if u64::from(close.error_code) == NO_APPLICATION_PROTOCOL =>
         {
-            Error::new(
-                Cause::Version,
-                format!(
-                    "{at} offers none of our protocol versions on this transport; check protocol-versions and the URL scheme"
-                ),
-            )
+            Error::new(Cause::Version, nothing_in_common(peer))
         }
         ConnectionError::ConnectionClosed(close)
             if ALERTS.contains(&u64::from(close.error_code)) =>
@@ -52,6 +47,19 @@ pub fn handshake(err: &ConnectionError, peer: &Address, tls: &Tls) -> Error {
         ),
         ConnectionError::TimedOut => no_answer(at, None),
         err => established(err, peer),
+    }
+}
+
+fn nothing_in_common(peer: &Address) -> String {
+    let at = &peer.display;
+    match peer.kind {
+        TransportKind::Auto => format!(
+            "{at} takes neither WebTransport nor one of our protocol versions over raw QUIC; check protocol-versions, and whether a \
+             MoQ relay is there"
+        ),
+        _ => format!(
+            "{at} offers none of our protocol versions on this transport; check protocol-versions and the URL scheme"
+        ),
     }
 }
 
@@ -290,7 +298,7 @@ fn said(text: &str, peer: &Address) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::config::{Secret, TransportKind};
+    use crate::net::config::Secret;
 
     fn peer() -> Address {
         let url = "https://r/live".parse().unwrap();
