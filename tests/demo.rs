@@ -39,7 +39,7 @@ struct Status {
 }
 
 impl Status {
-    /// `connected, webtransport, moq-lite-06 | frames 30 video 46 audio | latency 0.8 ms, presented 217.0 ms | A/V +0.0 ms`
+    /// `connected, quic, moq-lite-06 | frames 30 video 46 audio | latency 0.8 ms, presented 217.0 ms | A/V +0.0 ms`
     fn parse(line: &str) -> Option<Self> {
         let parts: Vec<_> = line.split(" | ").collect();
         let [connection, frames, latency, offset] = parts[..] else {
@@ -100,9 +100,7 @@ fn the_test_picture_is_played_in_sync_and_the_last_one_saved() {
     );
     let status = last_status(&output);
     assert!(
-        status
-            .connection
-            .starts_with("connected, webtransport, moq-"),
+        status.connection.starts_with("connected, quic, moq-"),
         "{status:?}"
     );
     assert!(status.video > 30 && status.audio > 50, "{status:?}");

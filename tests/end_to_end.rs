@@ -20,7 +20,9 @@ impl Wire {
     fn to(self, relay: &Relay) -> String {
         let port = relay.bound()[0].port();
         match self {
-            Self::WebTransport => format!("url=http://127.0.0.1:{port}/"),
+            Self::WebTransport => {
+                format!("url=http://127.0.0.1:{port}/ transport=webtransport")
+            }
             Self::RawQuic => format!(
                 "url=moql://127.0.0.1:{port}/ server-certificate-hashes=<{}>",
                 relay.fingerprint()

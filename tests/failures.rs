@@ -112,8 +112,11 @@ fn failures_to_connect_are_warnings_with_a_cause_and_in_the_end_an_error() {
         ..RelayConfig::local()
     })
     .expect("a relay");
-    let refused = launch(&closed.url(), "auth-token=secret");
-    assert_eq!(warning_then_error(&refused), both("auth"));
+    for transport in ["quic", "webtransport"] {
+        let more = format!("auth-token=secret transport={transport}");
+        let refused = launch(&closed.url(), &more);
+        assert_eq!(warning_then_error(&refused), both("auth"), "{transport}");
+    }
 }
 
 /// Row 16: what trying again cannot mend is an error at once, and no warning before it.

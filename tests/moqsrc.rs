@@ -222,10 +222,7 @@ fn state_version_and_statistics_tell_of_the_run_and_are_empty_after_it() {
     assert!(version.is_some_and(|version| version.starts_with("moq-")));
     let running = stats();
     let transport: gst::Structure = running.get("transport").expect("transport");
-    assert_eq!(
-        transport.get::<String>("kind").as_deref(),
-        Ok("webtransport")
-    );
+    assert_eq!(transport.get::<String>("kind").as_deref(), Ok("quic"));
     assert!(
         transport
             .get::<u64>("bytes-received")

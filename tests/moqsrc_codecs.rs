@@ -441,7 +441,7 @@ fn compare(row: &Row, sent: &[u64], played: &Played) {
 }
 
 fn webtransport(relay: &Relay) -> String {
-    format!("url={}", relay.url())
+    format!("url={} transport=webtransport", relay.url())
 }
 
 fn all_rows() -> Vec<&'static Row> {

@@ -5,6 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{
+    interop::of_element,
     moq_relay::{Identity, MoqRelay, Wire},
     paths::{
         Feed, FeedOptions, TOLERANCE_MS, View, ViewOptions, assert_decodable, path_delays, spread,
@@ -38,6 +39,31 @@ fn plays(publish: Wire, play: Wire, version: &str) {
     view.assert_undisturbed();
     feed.finish();
     view.pipeline.wait_eos();
+}
+
+/// It prefers raw QUIC, too, and finds path and authority in SETUP.
+#[test]
+fn plays_over_what_the_relay_prefers() {
+    let identity = Identity::new();
+    let relay = MoqRelay::start(&identity);
+    let at = format!("{}room", relay.to(Wire::Either, &identity));
+    let feed = FeedOptions::to(&at).start();
+    let view = ViewOptions::to(&at).play();
+    let got = view.video.wait_count(60);
+    assert_decodable(&feed.video.all(), &got);
+    for (pipeline, name) in [(&feed.pipeline, "sink"), (&view.pipeline, "src")] {
+        assert_eq!(of_element(&pipeline.by_name(name)), "moq-lite-06, raw QUIC");
+    }
+    // The path was no more lost than it is in a CONNECT.
+    let root = relay.to(Wire::WebTransport, &identity);
+    let from_root = ViewOptions::to(&root)
+        .with("broadcast=room/test.hang")
+        .play();
+    from_root.video.wait_count(30);
+    assert_eq!(
+        of_element(&from_root.pipeline.by_name("src")),
+        "moq-lite-06, WebTransport"
+    );
 }
 
 #[test]

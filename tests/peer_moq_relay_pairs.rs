@@ -95,12 +95,12 @@ fn every_version_of_moq_transport_plays_over_raw_quic() {
     every_version_plays("moq-transport", Wire::MoqTransport, "raw QUIC");
 }
 
-/// The relay, what goes into `url=`, and what it is reached by.
+/// The relay, properties of our elements, which go over WebTransport, and the URL for those of others.
 fn relay() -> (Identity, MoqRelay, String, String) {
     let identity = Identity::new();
     let relay = MoqRelay::start(&identity);
     let to = relay.to(Wire::WebTransport, &identity);
-    let url = to.trim_start_matches("url=").to_owned();
+    let url = relay.url();
     (identity, relay, to, url)
 }
 
@@ -114,7 +114,8 @@ fn moqsrc_and_those_of_others_play_moqsink_in_each_container() {
     let folder = tempfile::tempdir().expect("a folder");
     let others = CONTAINERS.map(|container| {
         let export = Export::start(&url, &format!("{container}.hang"), "fmp4", folder.path());
-        let other = moq_gst::Player::start(&broadcast(container), &AAC);
+        let at = format!("url={url} broadcast={container}.hang");
+        let other = moq_gst::Player::start(&at, &AAC);
         (export, other)
     });
     for ((container, (seen, heard)), (mut export, other)) in
@@ -149,7 +150,8 @@ fn moqsrc_plays_what_others_publish_to_it() {
         &H264,
         Some(&AAC),
     );
-    let publisher = publish(&to, &H264, &AAC, &["legacy", "loc"]);
+    let at = format!("url={url}");
+    let publisher = publish(&at, &H264, &AAC, &["legacy", "loc"]);
     let _publisher = Launch::start(&moq_gst::plugin(), &publisher);
     let names = ["fMP4", "legacy", "loc"];
     let broadcast = |name: &str| format!("{to} broadcast={name}.hang");

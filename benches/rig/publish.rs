@@ -100,12 +100,16 @@ pub fn seconds(seconds: f64) -> u64 {
     Duration::from_secs_f64(seconds).as_nanos() as u64
 }
 
+/// One that dials. Relays are named with their transport, and `https` is WebTransport, which moq-gst has no choice about.
 pub fn connection(element: &str, url: &str, broadcast: &str) -> Result<gst::Element> {
     let element = gst::ElementFactory::make(element)
         .property("url", url)
         .property("broadcast", broadcast)
         .property("tls-disable-verify", true)
         .build()?;
+    if url.starts_with("http") && element.has_property("transport") {
+        element.set_property_from_str("transport", "webtransport");
+    }
     Ok(element)
 }
 

@@ -16,7 +16,10 @@ use crate::net::{
 #[repr(i32)]
 pub enum MoqTransport {
     #[default]
-    #[enum_value(name = "As the URL's scheme says", nick = "auto")]
+    #[enum_value(
+        name = "As the URL's scheme says; of both, what the relay prefers",
+        nick = "auto"
+    )]
     Auto,
     #[enum_value(name = "WebTransport (HTTP/3)", nick = "webtransport")]
     WebTransport,
@@ -302,9 +305,9 @@ fn address_specs() -> Vec<glib::ParamSpec> {
         text(
             "url",
             "URL",
-            "Where to connect: https://host/path (WebTransport), moqt:// (raw QUIC, moq-transport), moql:// (raw QUIC, \
-             moq-lite), http:// (local development: fetches and pins /certificate.sha256). Several URLs separated by \
-             spaces are tried in order. Changeable in NULL and READY",
+            "Where to connect: https://host/path (WebTransport or raw QUIC, as the relay prefers), moqt:// (raw QUIC, \
+             moq-transport), moql:// (raw QUIC, moq-lite), http:// (local development: like https://, and fetches and pins \
+             /certificate.sha256). Several URLs separated by spaces are tried in order. Changeable in NULL and READY",
         ),
         text(
             "uri",

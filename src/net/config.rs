@@ -7,22 +7,12 @@ use url::Url;
 /// Which transport carries MoQ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum TransportKind {
-    /// As the URL's scheme says.
+    /// As the URL's scheme says, and of those that are for both what the server prefers.
     #[default]
     Auto,
     WebTransport,
     /// Raw QUIC.
     Quic,
-}
-
-impl TransportKind {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::WebTransport => "webtransport",
-            Self::Quic => "quic",
-        }
-    }
 }
 
 /// Who decides how much may be under way; docs/congestion-control.md compares them.

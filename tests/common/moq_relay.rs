@@ -25,6 +25,8 @@ pub fn peer() -> String {
 /// How clients reach the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
+    /// What the relay chooses.
+    Either,
     WebTransport,
     MoqTransport,
     MoqLite,
@@ -140,11 +142,18 @@ impl MoqRelay {
         self.port
     }
 
+    /// For programs of others, too, which go over WebTransport there.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.port)
+    }
+
+    /// Properties of our elements.
     pub fn to(&self, wire: Wire, identity: &Identity) -> String {
         let port = self.port;
         let pin = format!("server-certificate-hashes=<\"{}\">", identity.fingerprint);
         match wire {
-            Wire::WebTransport => format!("url=http://127.0.0.1:{port}/"),
+            Wire::Either => format!("url={}", self.url()),
+            Wire::WebTransport => format!("url={} transport=webtransport", self.url()),
             Wire::MoqTransport => format!("url=moqt://127.0.0.1:{port}/ {pin}"),
             Wire::MoqLite => format!("url=moql://127.0.0.1:{port}/ {pin}"),
         }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     http::Site,
-    net::transport::{Session as Transport, listen::ALPN_WEBTRANSPORT},
+    net::transport::{Session as Transport, Wire},
 };
 
 /// Above this many handshakes at once, addresses have to be proven first (QUIC Retry, RFC 9000 section 8.1.2), which
@@ -118,7 +118,7 @@ async fn accept_quic(
 ) -> Result<quinn::Connection, quinn::ConnectionError> {
     let mut connecting = incoming.accept()?;
     let data = connecting.handshake_data().await?;
-    if protocol(data).as_deref() != Some(ALPN_WEBTRANSPORT.as_bytes()) {
+    if Wire::of(Some(data)) == Wire::Quic {
         return connecting.await;
     }
     match connecting.into_0rtt() {
@@ -185,16 +185,18 @@ async fn setup(
     let peer = connection.remote_address();
     let server = moq_net::Server::new().with_versions(shared.versions.clone());
 
-    let (transport, wire, url_path, grant) =
-        if alpn(&connection).as_deref() == Some(ALPN_WEBTRANSPORT.as_bytes()) {
+    let wire = Wire::of(connection.handshake_data());
+    let (transport, url_path, grant) = match wire {
+        Wire::WebTransport => {
             let (session, path, grant) = web_transport(shared, connection).await?;
-            (session, "webtransport", Some(path), grant)
-        } else {
+            (session, Some(path), grant)
+        }
+        Wire::Quic => {
             // No browser speaks raw QUIC: there is no page behind it.
             let grant = shared.access.grant(peer.ip(), Site::Peer);
-            let session = web_transport_quinn::Session::raw(connection);
-            (session, "quic", None, grant)
-        };
+            (web_transport_quinn::Session::raw(connection), None, grant)
+        }
+    };
 
     let held = Held::new(shared.gate.clone());
     // Browsers name the page's site. To programs the capsule is more: web-transport-quinn loses the code that comes without.
@@ -234,7 +236,7 @@ async fn setup(
     let info = SessionInfo {
         id: shared.next_id(),
         peer,
-        transport: wire,
+        transport: wire.as_str(),
         version,
         scope,
     };
@@ -298,17 +300,6 @@ fn choose(request: &ConnectRequest, offered: &[&str]) -> Result<ConnectResponse,
             request.protocols.join(", ")
         )),
     }
-}
-
-fn alpn(connection: &quinn::Connection) -> Option<Vec<u8>> {
-    connection.handshake_data().and_then(protocol)
-}
-
-fn protocol(handshake_data: Box<dyn std::any::Any>) -> Option<Vec<u8>> {
-    handshake_data
-        .downcast::<quinn::crypto::rustls::HandshakeData>()
-        .ok()?
-        .protocol
 }
 
 /// The two ends of the origin for one session: what is granted, below its scope. `None` if that is nothing.

@@ -7,9 +7,8 @@ use url::Url;
 
 use super::{Role, SessionInfo, shared::Shared};
 use crate::net::{
-    config::TransportKind,
     error::{Cause, Error, Result},
-    transport::{self, Address, Dial, Dialed, Session, endpoint, failure},
+    transport::{self, Address, Dial, Dialed, Session, Wire, endpoint, failure},
 };
 
 /// How long a replaced session stays beside its successor, above three round trips: the peer must have seen the new one
@@ -37,6 +36,7 @@ pub async fn connect(shared: &Shared, dial: Dial<'_>) -> Result<Live> {
         session,
         endpoint,
         address,
+        wire,
         versions,
     } = transport::dial(&shared.config, dial).await?;
     let at = &address.display;
@@ -46,7 +46,7 @@ pub async fn connect(shared: &Shared, dial: Dial<'_>) -> Result<Live> {
         Role::Publisher => client.with_publisher(&shared.origin),
         Role::Subscriber => client.with_subscriber(shared.origin.clone()),
     };
-    if address.kind == TransportKind::Quic {
+    if wire == Wire::Quic {
         client = client
             .with_path(address.target.0.clone())
             .with_authority(address.authority());
@@ -72,7 +72,7 @@ pub async fn connect(shared: &Shared, dial: Dial<'_>) -> Result<Live> {
     Ok(Live {
         info: Arc::new(SessionInfo {
             url: address.display.clone(),
-            transport: address.kind.as_str(),
+            transport: wire.as_str(),
             version: moq.version().as_str().to_owned(),
         }),
         address,

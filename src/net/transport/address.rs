@@ -2,7 +2,7 @@
 //!
 //! | Scheme | Transport | Versions |
 //! |---|---|---|
-//! | `https`, `moq+https` | WebTransport | all |
+//! | `https`, `moq+https` | WebTransport or raw QUIC, as the server chooses | all |
 //! | `http`, `moq+http` | the same, after pinning the development certificate served at `/certificate.sha256` | all |
 //! | `moqt` | raw QUIC | moq-transport |
 //! | `moql` | raw QUIC | moq-lite |
@@ -23,7 +23,7 @@ const DEFAULT_DEVELOPMENT_PORT: u16 = 4443;
 /// Where to dial and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// WebTransport or raw QUIC, never auto.
+    /// What is offered; with [`TransportKind::Auto`] both are.
     pub kind: TransportKind,
     pub family: Family,
     pub host: Name,
@@ -68,8 +68,8 @@ impl Address {
     pub fn new(url: &Url, transport: TransportKind, token: Option<&Secret>) -> Result<Self> {
         let scheme = url.scheme();
         let (by_scheme, family, development) = match scheme {
-            "https" | "moq+https" => (TransportKind::WebTransport, Family::All, false),
-            "http" | "moq+http" => (TransportKind::WebTransport, Family::All, true),
+            "https" | "moq+https" => (TransportKind::Auto, Family::All, false),
+            "http" | "moq+http" => (TransportKind::Auto, Family::All, true),
             "moqt" => (TransportKind::Quic, Family::Ietf, false),
             "moql" => (TransportKind::Quic, Family::Lite, false),
             _ => {
@@ -115,6 +115,11 @@ impl Address {
             DEFAULT_PORT => self.host.in_url(),
             port => format!("{}:{port}", self.host.in_url()),
         }
+    }
+
+    /// Whether the request has neither path nor query.
+    pub fn is_root(&self) -> bool {
+        self.target.0 == "/"
     }
 
     /// What must not be shown of what the peer says.
@@ -248,7 +253,7 @@ mod tests {
         let https = address("https://relay.example/live");
         assert_eq!(
             (https.kind, https.family, https.port, https.development),
-            (TransportKind::WebTransport, Family::All, 443, false)
+            (TransportKind::Auto, Family::All, 443, false)
         );
         assert_eq!(https.target.0, "/live");
         let moqt = address("moqt://relay.example:4443/live");
@@ -265,14 +270,11 @@ mod tests {
         let local = address("http://localhost");
         assert_eq!(
             (local.kind, local.port, local.development),
-            (TransportKind::WebTransport, 4443, true)
+            (TransportKind::Auto, 4443, true)
         );
         assert_eq!(address("http://localhost:80/x").port, 80);
         assert_eq!(address("moq+http://localhost").port, 4443);
-        assert_eq!(
-            address("moq+https://localhost").kind,
-            TransportKind::WebTransport
-        );
+        assert_eq!(address("moq+https://localhost").kind, TransportKind::Auto);
     }
 
     #[test]
@@ -280,6 +282,12 @@ mod tests {
         let url = parse("https://relay.example/live").unwrap();
         let raw = Address::new(&url, TransportKind::Quic, None).unwrap();
         assert_eq!((raw.kind, raw.family), (TransportKind::Quic, Family::All));
+        let url = parse("moqt://relay.example/live").unwrap();
+        let web = Address::new(&url, TransportKind::WebTransport, None).unwrap();
+        assert_eq!(
+            (web.kind, web.family),
+            (TransportKind::WebTransport, Family::Ietf)
+        );
     }
 
     #[test]

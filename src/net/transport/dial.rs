@@ -19,9 +19,10 @@ use super::{
     development, endpoint, failure,
     race::{Eagerness, race},
     tls, versions,
+    wire::{self, Wire},
 };
 use crate::net::{
-    config::{ConnectConfig, Secret, Tls, TransportKind},
+    config::{ConnectConfig, Secret, Tls},
     error::{Cause, Error, Result, limit_text},
 };
 
@@ -31,6 +32,8 @@ pub struct Dialed {
     /// Of this session alone.
     pub endpoint: quinn::Endpoint,
     pub address: Address,
+    /// What the server chose of what [`Address::kind`] offered.
+    pub wire: Wire,
     /// What was offered, so that nothing else is accepted.
     pub versions: moq_net::Versions,
 }
@@ -86,9 +89,10 @@ pub async fn dial(config: &ConnectConfig, dial: Dial<'_>) -> Result<Dialed> {
     .await
     .map_err(|err| err.unwrap_or_else(|| failure::no_answer(&at, Some(started.elapsed()))))?;
 
-    let session = match address.kind {
-        TransportKind::Quic => web_transport_quinn::Session::raw(connection),
-        _ => {
+    let wire = Wire::of(connection.handshake_data());
+    let session = match wire {
+        Wire::Quic => web_transport_quinn::Session::raw(connection),
+        Wire::WebTransport => {
             let protocols = versions.alpns().into_iter().map(str::to_owned);
             let request = ConnectRequest::new(address.connect_url()?).with_protocols(protocols);
             timeout_at(
@@ -104,6 +108,7 @@ pub async fn dial(config: &ConnectConfig, dial: Dial<'_>) -> Result<Dialed> {
         session: Session::new(session).with_secrets(address.secrets()),
         endpoint,
         address,
+        wire,
         versions,
     })
 }
@@ -115,10 +120,7 @@ async fn client_config(
     versions: &moq_net::Versions,
     digest: Option<[u8; 32]>,
 ) -> Result<quinn::ClientConfig> {
-    let alpns = match address.kind {
-        TransportKind::Quic => versions.alpns(),
-        _ => vec![web_transport_quinn::ALPN],
-    };
+    let alpns = wire::offered(address, versions, !config.versions.is_empty());
     let files = config.tls.clone();
     let tls = tokio::task::spawn_blocking(move || tls::client(&files, digest, &alpns))
         .await

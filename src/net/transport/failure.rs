@@ -8,7 +8,7 @@ use web_transport_quinn::{ClientError, ConnectError, http::StatusCode, proto};
 
 use super::address::{Address, redact_text};
 use crate::net::{
-    config::Tls,
+    config::{Tls, TransportKind},
     error::{Cause, Error},
 };
 
@@ -16,6 +16,10 @@ use crate::net::{
 const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
 const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
 const PEER_TEXT: usize = 200;
+/// Why a session over raw QUIC ends (draft-ietf-moq-transport, "Termination") where a WebTransport server answers CONNECT with 404
+/// and 400.
+const INVALID_PATH: u32 = 0x8;
+const MALFORMED_PATH: u32 = 0x9;
 
 /// A failure before the QUIC handshake was complete.
 pub fn handshake(err: &ConnectionError, peer: &Address, tls: &Tls) -> Error {
@@ -27,12 +31,7 @@ pub fn handshake(err: &ConnectionError, peer: &Address, tls: &Tls) -> Error {
         ConnectionError::ConnectionClosed(close)
             if u64::from(close.error_code) == NO_APPLICATION_PROTOCOL =>
         {
-            Error::new(
-                Cause::Version,
-                format!(
-                    "{at} offers none of our protocol versions on this transport; check protocol-versions and the URL scheme"
-                ),
-            )
+            Error::new(Cause::Version, nothing_in_common(peer))
         }
         ConnectionError::ConnectionClosed(close)
             if ALERTS.contains(&u64::from(close.error_code)) =>
@@ -48,6 +47,19 @@ pub fn handshake(err: &ConnectionError, peer: &Address, tls: &Tls) -> Error {
         ),
         ConnectionError::TimedOut => no_answer(at, None),
         err => established(err, peer),
+    }
+}
+
+fn nothing_in_common(peer: &Address) -> String {
+    let at = &peer.display;
+    match peer.kind {
+        TransportKind::Auto => format!(
+            "{at} takes neither WebTransport nor one of our protocol versions over raw QUIC; check protocol-versions, and whether a \
+             MoQ relay is there"
+        ),
+        _ => format!(
+            "{at} offers none of our protocol versions on this transport; check protocol-versions and the URL scheme"
+        ),
     }
 }
 
@@ -150,15 +162,35 @@ fn http_status(status: StatusCode, at: &str) -> Error {
                 status.as_u16()
             ),
         ),
-        StatusCode::NOT_FOUND => Error::new(
-            Cause::Auth,
-            format!("{at} knows no such path (HTTP 404); check the path of the URL"),
-        ),
+        StatusCode::NOT_FOUND => no_such_path(at, "HTTP 404"),
+        StatusCode::BAD_REQUEST => malformed_path(at, "HTTP 400"),
+        StatusCode::NOT_ACCEPTABLE => no_common_version(at),
         _ => Error::new(
             Cause::ConnectionLost,
             format!("{at} answered HTTP {}", status.as_u16()),
         ),
     }
+}
+
+fn no_such_path(at: &str, said: &str) -> Error {
+    Error::new(
+        Cause::Auth,
+        format!("{at} knows no such path ({said}); check the path of the URL"),
+    )
+}
+
+fn malformed_path(at: &str, said: &str) -> Error {
+    Error::new(
+        Cause::Auth,
+        format!("{at} cannot read the path ({said}); check the path of the URL"),
+    )
+}
+
+fn no_common_version(at: &str) -> Error {
+    Error::new(
+        Cause::Version,
+        format!("{at} and we have no protocol version in common; check protocol-versions"),
+    )
 }
 
 /// A failure of the MoQ session; `quic` tells more when the transport underneath broke.
@@ -170,10 +202,11 @@ pub fn session(err: &moq_net::Error, quic: &quinn::Connection, peer: &Address) -
             Cause::Auth,
             format!("{at} refused the token or the path; set a valid auth-token for this path"),
         ),
-        Moq::Version | Moq::UnknownAlpn(_) | Moq::Session(SessionError::Version) => Error::new(
-            Cause::Version,
-            format!("{at} and we have no protocol version in common; check protocol-versions"),
-        ),
+        Moq::Version | Moq::UnknownAlpn(_) | Moq::Session(SessionError::Version) => {
+            no_common_version(at)
+        }
+        Moq::Session(SessionError::Unknown(INVALID_PATH)) => no_such_path(at, "INVALID_PATH"),
+        Moq::Session(SessionError::Unknown(MALFORMED_PATH)) => malformed_path(at, "MALFORMED_PATH"),
         Moq::GoingAway | Moq::GoawayTimeout | Moq::Session(SessionError::GoawayTimeout) => {
             Error::new(Cause::GoAway, format!("{at} went away"))
         }
@@ -265,7 +298,7 @@ fn said(text: &str, peer: &Address) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::config::{Secret, TransportKind};
+    use crate::net::config::Secret;
 
     fn peer() -> Address {
         let url = "https://r/live".parse().unwrap();
@@ -336,6 +369,9 @@ mod tests {
         let cause = |code: u16| http_status(StatusCode::from_u16(code).unwrap(), "r").cause;
         assert_eq!(cause(401), Cause::Auth);
         assert_eq!(cause(403), Cause::Auth);
+        assert_eq!(cause(404), Cause::Auth);
+        assert_eq!(cause(400), Cause::Auth);
+        assert_eq!(cause(406), Cause::Version);
         assert_eq!(cause(503), Cause::ConnectionLost);
     }
 }

@@ -10,14 +10,11 @@ use std::{
 use quinn::{IdleTimeout, VarInt};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::{certificate::Resolver, congestion, endpoint, tls};
+use super::{certificate::Resolver, congestion, endpoint, tls, wire::ALPN_WEBTRANSPORT};
 use crate::net::{
     config::CongestionControl,
     error::{Cause, Error, Result},
 };
-
-/// HTTP/3, which carries WebTransport.
-pub const ALPN_WEBTRANSPORT: &str = "h3";
 
 /// How often another free port is tried when the one that UDP got is taken on TCP.
 const PORT_ATTEMPTS: usize = 16;
@@ -221,15 +218,15 @@ pub struct ServerTransport {
     pub tracks: u64,
 }
 
-/// The QUIC side of a server that speaks HTTP/3 and `alpns`, the preferred first.
+/// The QUIC side of a server that speaks `alpns`, the preferred first, and HTTP/3.
 pub fn quic_config(
     resolver: Arc<Resolver>,
     alpns: &[&str],
     transport: &ServerTransport,
 ) -> Result<quinn::ServerConfig> {
     let mut tls = tls_config(resolver)?;
-    // The server's order decides what a raw QUIC client with several versions gets.
-    let protocols = [ALPN_WEBTRANSPORT].into_iter().chain(alpns.iter().copied());
+    // The server's order decides what a client gets that offers several: of both transports the one that needs a round trip less.
+    let protocols = alpns.iter().copied().chain([ALPN_WEBTRANSPORT]);
     tls.alpn_protocols = protocols.map(|alpn| alpn.as_bytes().to_vec()).collect();
     let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls).map_err(|err| {
         Error::new(

@@ -14,9 +14,11 @@ mod race;
 mod secrets;
 pub mod tls;
 pub mod versions;
+mod wire;
 
 pub use adapter::Session;
 pub use address::{Address, parse as parse_url, redact, redact_text, take_broadcast};
 pub use dial::{Dial, Dialed, dial};
 pub use race::Eagerness;
 pub use tls::parse_pin;
+pub use wire::Wire;

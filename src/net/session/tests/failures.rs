@@ -99,7 +99,7 @@ async fn a_certificate_for_another_name_says_so() {
 }
 
 /// A TCP server beside the relay's UDP port that answers one GET after another.
-fn serve_http(server: &Server, status: &'static str, body: String) {
+pub(super) fn serve_http(server: &Server, status: &'static str, body: String) {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind(server.address).unwrap();
     std::thread::spawn(move || {

@@ -4,6 +4,7 @@ mod recovery;
 mod server;
 mod sharing;
 mod slow;
+mod transports;
 
 use std::net::UdpSocket;
 

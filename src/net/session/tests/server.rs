@@ -36,9 +36,37 @@ pub enum Refuse {
     Late(Duration),
     /// Unless the path ends so.
     Token(&'static str),
+    /// The path names nothing there: HTTP 404, or INVALID_PATH.
+    Path,
     /// The connection is closed with what was asked for, with the query and its value alone, as the reason.
     Echo,
 }
+
+/// What a server speaks, the preferred first.
+#[derive(Debug, Clone, Copy)]
+pub enum Speaks {
+    WebTransportFirst,
+    RawQuicFirst,
+    WebTransport,
+    /// Neither.
+    Dns,
+}
+
+impl Speaks {
+    fn alpns(self) -> Vec<Vec<u8>> {
+        let (h3, raw) = (["h3"], moq_net::ALPNS);
+        let alpns = match self {
+            Self::WebTransportFirst => [&h3, raw].concat(),
+            Self::RawQuicFirst => [raw, &h3].concat(),
+            Self::WebTransport => h3.to_vec(),
+            Self::Dns => vec!["doq"],
+        };
+        alpns.iter().map(|alpn| alpn.as_bytes().to_vec()).collect()
+    }
+}
+
+/// INVALID_PATH (draft-ietf-moq-transport, "Termination").
+const INVALID_PATH: u32 = 0x8;
 
 /// A refused peer hangs up sooner.
 const LINGER: Duration = Duration::from_secs(2);
@@ -47,6 +75,7 @@ struct Inner {
     refuse: Refuse,
     origin: origin::Producer,
     sessions: Mutex<Vec<moq_net::Session>>,
+    targets: Mutex<Vec<String>>,
     accepted: watch::Sender<usize>,
 }
 
@@ -116,7 +145,20 @@ impl Server {
         Self::bind("127.0.0.1:0", refuse, &Identity::new())
     }
 
+    pub fn speaking(speaks: Speaks, refuse: Refuse) -> Self {
+        Self::bind_speaking("127.0.0.1:0", speaks, refuse, &Identity::new())
+    }
+
     pub fn bind(address: &str, refuse: Refuse, identity: &Identity) -> Self {
+        Self::bind_speaking(address, Speaks::WebTransportFirst, refuse, identity)
+    }
+
+    pub fn bind_speaking(
+        address: &str,
+        speaks: Speaks,
+        refuse: Refuse,
+        identity: &Identity,
+    ) -> Self {
         let _context = runtime::handle().enter();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.clone()));
         let mut config = rustls::ServerConfig::builder_with_provider(tls::provider())
@@ -127,11 +169,7 @@ impl Server {
             .unwrap();
         let tickets = Arc::new(Tickets::default());
         config.session_storage = tickets.clone();
-        config.alpn_protocols = ["h3"]
-            .iter()
-            .chain(moq_net::ALPNS)
-            .map(|alpn| alpn.as_bytes().to_vec())
-            .collect();
+        config.alpn_protocols = speaks.alpns();
         let quic = QuicServerConfig::try_from(config).unwrap();
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(quic));
         let mut transport = endpoint::base();
@@ -150,6 +188,7 @@ impl Server {
             refuse,
             origin,
             sessions: Mutex::default(),
+            targets: Mutex::default(),
             accepted: watch::Sender::new(0),
         });
         let task = tokio::spawn(accept(endpoint.clone(), inner.clone()));
@@ -172,6 +211,11 @@ impl Server {
     /// How many TLS sessions were resumed.
     pub fn resumed(&self) -> usize {
         self.tickets.redeemed.load(Ordering::Relaxed)
+    }
+
+    /// Path and query of each request.
+    pub fn targets(&self) -> Vec<String> {
+        self.inner.targets.lock().clone()
     }
 
     pub fn accepted(&self) -> usize {
@@ -242,17 +286,18 @@ async fn serve(
     let mut path = None;
     let session = if data.protocol.as_deref() == Some(b"h3") {
         let request = web_transport_quinn::Request::accept(connection).await?;
-        if inner.refuse == Refuse::Http {
+        let status = match inner.refuse {
+            Refuse::Http => Some(StatusCode::UNAUTHORIZED),
+            Refuse::Path => Some(StatusCode::NOT_FOUND),
+            _ => None,
+        };
+        if let Some(status) = status {
             let connection = request.conn().clone();
-            request.reject(StatusCode::UNAUTHORIZED).await?;
+            request.reject(status).await?;
             connection.closed().await;
             return Ok(());
         }
-        path = Some(format!(
-            "{}?{}",
-            request.url.path(),
-            request.url.query().unwrap_or_default()
-        ));
+        path = Some(request.url[url::Position::BeforePath..].to_owned());
         if let (Refuse::Echo, Some(path)) = (inner.refuse, &path) {
             echo(&quic, path);
             return Ok(());
@@ -273,13 +318,15 @@ async fn serve(
         echo(&quic, &path);
         return Ok(());
     }
-    let refused = match inner.refuse {
-        Refuse::Moq => true,
-        Refuse::Token(token) => !path.ends_with(token),
-        Refuse::Nobody | Refuse::Http | Refuse::Late(_) | Refuse::Echo => false,
+    let refusal = match inner.refuse {
+        Refuse::Moq => Some(moq_net::SessionError::Unauthorized),
+        Refuse::Token(token) if !path.ends_with(token) => Some(moq_net::SessionError::Unauthorized),
+        Refuse::Path => Some(moq_net::SessionError::Unknown(INVALID_PATH)),
+        Refuse::Token(_) | Refuse::Nobody | Refuse::Http | Refuse::Late(_) | Refuse::Echo => None,
     };
-    if refused {
-        handshake.close(moq_net::Error::Unauthorized);
+    inner.targets.lock().push(path);
+    if let Some(refusal) = refusal {
+        handshake.close(moq_net::Error::Session(refusal));
         // The close must reach the peer before the connection goes.
         let _ = tokio::time::timeout(LINGER, quic.closed()).await;
         return Ok(());
