@@ -156,7 +156,18 @@ fn measure(arguments: &Arguments) -> Result<()> {
                     latency: arguments.latency,
                 };
                 match run.measure() {
-                    Ok(figures) => results.entry((path, index)).or_default().push(figures),
+                    Ok(figures) => {
+                        eprintln!(
+                            "  {} of {} delivered, {} in time; p50 {:.0}, p95 {:.0}, p99 {:.0} ms",
+                            figures.delivered,
+                            figures.sent,
+                            figures.in_time,
+                            figures.video.p50,
+                            figures.video.p95,
+                            figures.video.p99
+                        );
+                        results.entry((path, index)).or_default().push(figures);
+                    }
                     Err(err) => eprintln!("  failed: {err}"),
                 }
             }

@@ -46,7 +46,7 @@ impl Percentiles {
 /// What a frame that is shown in time may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
-    /// One-way delay of the whole path.
+    /// One-way delay of the whole path, at most: its jitter is part of it.
     pub path: Duration,
     pub latency: Duration,
 }

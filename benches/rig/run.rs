@@ -101,9 +101,10 @@ impl Run<'_> {
         };
         let published: Published = publisher.report(&job)?;
         let budget = Budget {
-            path: self
-                .path
-                .map_or(Duration::ZERO, |path| path.up.delay + path.down.delay),
+            path: self.path.map_or(Duration::ZERO, |path| {
+                let legs = [&path.up, &path.down];
+                legs.iter().map(|leg| leg.delay + leg.jitter).sum()
+            }),
             latency: Duration::from_millis(self.latency.into()),
         };
         let cut = self.cut.map(|(at, length)| {

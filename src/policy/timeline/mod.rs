@@ -27,23 +27,23 @@ const LATE_FOR_NOTHING: Nanos = 100 * MILLISECOND;
 /// How long the broadcast must have been later than needed before it catches up by a new epoch.
 const CATCH_UP_AFTER: Nanos = 5 * SECOND;
 
-/// How often the mapping may be made anew after a join: where the backlog comes in ever better parts, the first correction need
-/// not be the last. Each costs what is presented that much earlier.
-const RESETTLES: u8 = 2;
+/// How long the minima must have held still where it is single frames that tell how much too late the start was settled: on a path
+/// that loses packets better ones may come yet.
+const STILL: Nanos = 500 * MILLISECOND;
 
 /// The longest time between two looks for which the offset is slewed.
 const LONGEST_SLEW: Nanos = SECOND;
 
-/// For so long after the start the offset falls faster than it follows a clock. What is left to fall is less than
-/// [`Config::resettle`], which no sink hears or sees.
+/// For so long after the start the offset falls faster than it follows a clock: where packets are lost most frames are late, and the
+/// start was settled by the best of too few.
 const HASTE: Nanos = 15 * SECOND;
 
-/// How fast, in parts per million.
-const HASTE_PPM: i64 = 1500;
+/// It halves in some 0.7 s then.
+const HASTE_TIME: Nanos = SECOND;
 
-/// How long the minima must have held still where single frames tell that the start was settled late: on a path that
-/// loses packets most frames are late, and better ones may still come.
-const STILL: Nanos = 500 * MILLISECOND;
+/// But no faster than this, in parts per million: pictures come a fortieth sooner one after the other, which nobody sees. Sinks play
+/// sound by its count, and skip once 40 ms have added up.
+const MOST_HASTE: Nanos = 25_000;
 
 /// A track of a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,7 +98,7 @@ pub enum Event {
     /// The caller drops what it holds from before and joins again.
     Jumped,
     /// The backlog of the join was not over when the timeline settled. A new epoch has begun and settles
-    /// at the next [`Timeline::poll`], at the true live edge. At most twice a join.
+    /// at the next [`Timeline::poll`], at the true live edge. At most once a join.
     Resettle,
     /// The path became slower than the tolerance absorbs, or has been faster for seconds by more than slewing can make
     /// up. A new, unsettled epoch has begun; media times go on.
@@ -140,8 +140,8 @@ pub struct Timeline {
     last: Option<Nanos>,
     /// Up to when the offset has been slewed.
     slewed: Nanos,
-    /// How many [`Event::Resettle`] are left in this join.
-    resettles: u8,
+    /// [`Event::Resettle`] has not been used up in this join.
+    may_resettle: bool,
 }
 
 impl Timeline {
@@ -155,7 +155,7 @@ impl Timeline {
             first: None,
             last: None,
             slewed: 0,
-            resettles: RESETTLES,
+            may_resettle: true,
         }
     }
 
@@ -191,7 +191,7 @@ impl Timeline {
     /// Starts a new epoch with the same tracks: after a reconnect, a new publisher, a pause.
     pub fn rejoin(&mut self) {
         self.restart();
-        self.resettles = RESETTLES;
+        self.may_resettle = true;
     }
 
     fn restart(&mut self) {
@@ -273,7 +273,7 @@ impl Timeline {
         self.settled = None;
         self.first = None;
         self.last = None;
-        self.resettles = RESETTLES;
+        self.may_resettle = true;
     }
 
     fn take(&mut self, id: TrackId, group: u64, media: Nanos, now: Nanos) -> Event {
@@ -317,7 +317,7 @@ impl Timeline {
     fn catch_up(&mut self, settled: Settled, now: Nanos) -> Event {
         let config = &self.config;
         let floor = self.offset.saturating_sub(config.resettle);
-        let joining = self.resettles > 0 && now - settled.at <= 2 * config.settle_limit;
+        let joining = self.may_resettle && now - settled.at <= 2 * config.settle_limit;
         let active = || {
             self.tracks
                 .values()
@@ -329,12 +329,13 @@ impl Timeline {
                 .is_none_or(|at| at <= now)
         };
         let all = |track: &Track| track.delays.recent_max().is_some_and(|max| max < floor);
-        let some = |track: &Track| track.delays.min().is_some_and(|min| min < floor);
+        let best = self.offset.saturating_sub(LATE_FOR_NOTHING);
+        let some = |track: &Track| track.delays.min().is_some_and(|min| min < best);
         let over = |track: &Track| {
-            some(track) && (all(track) && still(track, config.hold) || still(track, STILL))
+            all(track) && still(track, config.hold) || some(track) && still(track, STILL)
         };
         if joining && active().all(over) {
-            self.resettles -= 1;
+            self.may_resettle = false;
             self.settled = None;
             return Event::Resettle;
         }
@@ -377,11 +378,12 @@ impl Timeline {
             .filter_map(|track| track.delays.min())
             .max()
             .unwrap_or(self.offset);
-        let hasty = target < self.offset && now - settled.at <= HASTE;
-        let ppm = match hasty {
-            true => self.config.slew_ppm.max(HASTE_PPM),
-            false => self.config.slew_ppm.max(1),
+        let late = self.offset.saturating_sub(target);
+        let ppm = match now - settled.at <= HASTE {
+            true => (late / (HASTE_TIME / 1_000_000)).min(MOST_HASTE),
+            false => 0,
         };
+        let ppm = ppm.max(self.config.slew_ppm).max(1);
         let budget = elapsed.min(LONGEST_SLEW) * ppm / 1_000_000;
         let step = target.saturating_sub(self.offset).clamp(-budget, budget);
         self.offset = self.offset.saturating_add(step);

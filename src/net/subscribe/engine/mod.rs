@@ -64,6 +64,8 @@ pub struct Engine {
     edge: Option<Nanos>,
     /// When it was settled.
     settled: Option<Nanos>,
+    /// The mapping moved back by less than is buffered: each track goes on from where it is.
+    stepping_back: bool,
 }
 
 /// What the caller has to do after [`Engine::advance`].
@@ -88,6 +90,7 @@ impl Engine {
             start,
             edge: None,
             settled: None,
+            stepping_back: false,
         }
     }
 
@@ -228,7 +231,8 @@ impl Engine {
             Event::Ok => {}
             Event::Stale => return,
             Event::Jumped => self.jumped(id, seq),
-            Event::Rejoin | Event::Resettle => self.reanchor(),
+            Event::Rejoin => self.reanchor(),
+            Event::Resettle => self.step_back(),
         }
         let due = self
             .timeline
@@ -345,7 +349,10 @@ impl Engine {
             }
             Phase::Settled { edge, .. } => {
                 if self.edge.is_none() {
-                    self.edge = self.join_edge(edge, now);
+                    self.edge = match std::mem::take(&mut self.stepping_back) {
+                        true => Some(now - self.latency),
+                        false => self.join_edge(edge, now),
+                    };
                 }
                 if self.edge.is_none() {
                     sooner(&mut wake, now + STALLED);
@@ -389,11 +396,24 @@ impl Engine {
 
     /// The mapping moved by more than the latency absorbs.
     fn reanchor(&mut self) {
+        self.stepping_back = false;
         self.edge = None;
         self.settled = None;
         for track in self.tracks.values_mut() {
             track.edge = None;
             track.rejoined = true;
+            track.discont = true;
+        }
+    }
+
+    /// Everything is presented earlier than it was thought to be. A track loses as much as it was ahead by that, and no track what
+    /// another one was ahead by.
+    fn step_back(&mut self) {
+        self.stepping_back = true;
+        self.edge = None;
+        self.settled = None;
+        for track in self.tracks.values_mut() {
+            track.edge = None;
             track.discont = true;
         }
     }

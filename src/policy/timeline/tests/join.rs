@@ -279,11 +279,11 @@ fn a_join_over_a_path_that_loses_packets_is_presented_as_early_as_it_can_be_soon
             "{seed}: {:?}",
             seen.events
         );
-        assert!(seen.count(Event::Resettle) <= 2, "{seed}");
-        let soon = open + 3 * SECOND;
+        assert!(seen.count(Event::Resettle) <= 1, "{seed}");
+        let soon = open + 4 * SECOND;
         let worst = seen.offsets.iter().filter(|(now, _)| *now >= soon);
         let worst = worst.map(|(_, offset)| offset - ORIGIN - DELAY).max();
-        assert!(worst.unwrap() <= 22 * MS, "{seed}: {worst:?}");
+        assert!(worst.unwrap() <= 30 * MS, "{seed}: {worst:?}");
         let last = seen.offsets.last().unwrap().1 - ORIGIN - DELAY;
         assert!(last.abs() <= 3 * MS, "{seed}: {last}");
     }

@@ -639,3 +639,50 @@ fn a_group_that_comes_again_goes_on_where_it_was() {
     assert_eq!(before + again.len(), 11);
     assert!(again.iter().all(|frame| !frame.key && !frame.discont));
 }
+
+#[test]
+fn a_mapping_that_moves_back_costs_each_track_that_much_and_none_what_another_is_ahead() {
+    // Pictures come 150 ms behind the sound, and both 60 ms sooner after half a second.
+    let path = |media: i64| (60 - (media - STARTED - 500) / 5).clamp(0, 60);
+    let mut arrivals: Vec<(i64, bool, i64)> = Vec::new();
+    for media in (STARTED..STARTED + 3000).step_by(20) {
+        // Joined a quarter of a second in.
+        let arrival = |behind: i64| (media - STARTED + path(media) + behind).max(250);
+        arrivals.push((arrival(0), false, media));
+        if media % FRAME_MS == 0 {
+            arrivals.push((arrival(150), true, media));
+        }
+    }
+    arrivals.sort_unstable();
+    let mut sim = Sim::new(Start::Live);
+    let (mut pictures, mut sound) = (Vec::new(), Vec::new());
+    for (now, video, media) in arrivals {
+        match video {
+            true => sim.video(media, now),
+            false => sim.audio(media, now),
+        }
+        pictures.extend(drain(&sim.video));
+        sound.extend(drain(&sim.audio));
+    }
+    for (items, step) in [(pictures, FRAME_MS), (sound, 20)] {
+        let (mut start, mut segments, mut shown) = (Nanos::MAX, 0, Vec::new());
+        for item in &items {
+            match item {
+                Item::Segment { start: at, .. } => (start, segments) = (*at, segments + 1),
+                Item::Frame(frame) if frame.pts >= start => shown.push(frame),
+                _ => {}
+            }
+        }
+        assert_eq!(segments, 2, "the mapping moved");
+        let gaps = shown
+            .windows(2)
+            .map(|pair| pair[1].media_us - pair[0].media_us);
+        let gap = gaps.max().expect("frames") as i64 / 1000;
+        assert!(
+            (step + 1..=60 + 2 * step).contains(&gap),
+            "{gap} ms are missing"
+        );
+        let last = shown.last().expect("frames");
+        assert_eq!(last.pts / MS, last.media_us as i64 / 1000 - STARTED + 150);
+    }
+}
