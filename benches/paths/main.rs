@@ -294,7 +294,8 @@ fn report(
 
 /// The name of the file, beside the report.
 fn plot(report: &Path, scenario: &Scenario, rows: &[Row]) -> Result<String> {
-    let name = format!("paths-{}.svg", scenario.name);
+    let page = report.file_stem().unwrap_or_default().to_string_lossy();
+    let name = format!("{page}-{}.svg", scenario.name);
     let lines: Vec<Line> = rows
         .iter()
         .map(|(name, rounds)| Line {

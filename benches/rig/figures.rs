@@ -153,10 +153,11 @@ impl Figures {
 
 /// What was sent from the first that was played inside the segment, until `end`.
 fn due(sent: &[Sight], got: &[Sight], end: u64) -> Vec<u64> {
+    // What came damaged was never sent like that.
     let from = got
         .iter()
-        .find(|sight| sight.inside)
-        .and_then(|first| sent.iter().position(|sent| sent.key == first.key))
+        .filter(|sight| sight.inside)
+        .find_map(|first| sent.iter().position(|sent| sent.key == first.key))
         .unwrap_or(sent.len());
     sent[from..]
         .iter()

@@ -352,7 +352,7 @@ impl to::RecvStream for RecvStream {
     ) -> Poll<Result<Option<usize>, TransportError>> {
         let inner = &mut self.inner;
         self.gate
-            .poll(READ, cx, |cx| from::RecvStream::poll_read(inner, cx, dst))
+            .poll_last(READ, cx, |cx| from::RecvStream::poll_read(inner, cx, dst))
             .map_err(|err| TransportError::new(&err, &self.secrets))
     }
 
@@ -363,7 +363,7 @@ impl to::RecvStream for RecvStream {
     ) -> Poll<Result<Option<usize>, TransportError>> {
         let inner = &mut self.inner;
         self.gate
-            .poll(READ, cx, |cx| {
+            .poll_last(READ, cx, |cx| {
                 from::RecvStream::poll_read_buf(inner, cx, buf)
             })
             .map_err(|err| TransportError::new(&err, &self.secrets))
@@ -376,7 +376,7 @@ impl to::RecvStream for RecvStream {
     ) -> Poll<Result<Option<Bytes>, TransportError>> {
         let inner = &mut self.inner;
         self.gate
-            .poll(READ, cx, |cx| {
+            .poll_last(READ, cx, |cx| {
                 from::RecvStream::poll_read_chunk(inner, cx, max)
             })
             .map_err(|err| TransportError::new(&err, &self.secrets))

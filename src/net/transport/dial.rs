@@ -84,7 +84,13 @@ pub async fn dial(config: &ConnectConfig, dial: Dial<'_>) -> Result<Dialed> {
         };
     let client = client_config(config, &address, &versions, digest).await?;
     let (connection, endpoint) = race(&resolved, eagerness, deadline, |remote| {
-        attempt(remote, client.clone(), address.clone(), config.tls.clone())
+        attempt(
+            remote,
+            client.clone(),
+            address.clone(),
+            config.tls.clone(),
+            eagerness,
+        )
     })
     .await
     .map_err(|err| err.unwrap_or_else(|| failure::no_answer(&at, Some(started.elapsed()))))?;
@@ -185,11 +191,12 @@ async fn attempt(
     client: quinn::ClientConfig,
     address: Address,
     tls: Tls,
+    eagerness: Eagerness,
 ) -> Result<(quinn::Connection, quinn::Endpoint)> {
     let (connecting, endpoint) = connect(remote, client, &address.host.server_name())?;
     tokio::select! {
         done = connecting => done.map(|connection| (connection, endpoint)).map_err(|err| failure::handshake(&err, &address, &tls)),
-        err = refused(remote) => Err(Error::new(
+        err = refused(remote, eagerness) => Err(Error::new(
             Cause::UdpBlocked,
             format!("nothing listens on UDP port {} of {} ({err}); is the relay running?", remote.port(), address.display),
         )),
@@ -223,7 +230,7 @@ fn connect(
 ///
 /// QUIC's own socket is not connected and so never hears of it: a connected one sends a single octet that no QUIC server
 /// takes for a packet (RFC 9000 section 17: the fixed bit is 0) and waits for the kernel's word.
-async fn refused(remote: SocketAddr) -> std::io::Error {
+async fn refused(remote: SocketAddr, eagerness: Eagerness) -> std::io::Error {
     let ask = async {
         let local: IpAddr = match remote {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -239,17 +246,19 @@ async fn refused(remote: SocketAddr) -> std::io::Error {
     };
     let result: std::io::Result<std::convert::Infallible> = ask.await;
     match result {
-        Err(err) if answers(&err) => err,
+        Err(err) if answers(&err, eagerness) => err,
         _ => std::future::pending().await,
     }
 }
 
-fn answers(err: &std::io::Error) -> bool {
+/// Whether that is the last word. A network that cannot be reached may be back in a moment: who is restless goes on trying.
+fn answers(err: &std::io::Error, eagerness: Eagerness) -> bool {
     use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    matches!(
-        err.kind(),
-        ConnectionRefused | HostUnreachable | NetworkUnreachable
-    )
+    match err.kind() {
+        ConnectionRefused => true,
+        HostUnreachable | NetworkUnreachable => eagerness == Eagerness::Patient,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

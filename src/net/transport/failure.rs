@@ -25,6 +25,12 @@ const MALFORMED_PATH: u32 = 0x9;
 pub fn handshake(err: &ConnectionError, peer: &Address, tls: &Tls) -> Error {
     let at = &peer.display;
     match err {
+        // Ours, where the peer has chosen none.
+        ConnectionError::TransportError(inner)
+            if u64::from(inner.code) == NO_APPLICATION_PROTOCOL =>
+        {
+            Error::new(Cause::Version, nothing_in_common(peer))
+        }
         ConnectionError::TransportError(inner) if ALERTS.contains(&u64::from(inner.code)) => {
             certificate(&inner.reason, peer, tls)
         }
@@ -137,7 +143,7 @@ pub fn webtransport(err: &ClientError, quic: &quinn::Connection, peer: &Address)
         ClientError::SettingsError(_) => Error::new(
             Cause::Version,
             format!(
-                "{at} speaks HTTP/3 but not WebTransport; use moqt:// or moql:// if it offers raw QUIC"
+                "{at} speaks HTTP/3 but not WebTransport, and did not choose raw QUIC; is it a MoQ relay?"
             ),
         ),
         err => match quic.close_reason() {

@@ -83,6 +83,20 @@ impl<const N: usize> Gate<N> {
         answer
     }
 
+    /// The same for one whose end, `None` or an error, changes the others' answers without a word of the transport.
+    pub(super) fn poll_last<T, E>(
+        &mut self,
+        operation: usize,
+        cx: &mut Context<'_>,
+        ask: impl FnOnce(&mut Context<'_>) -> Poll<Result<Option<T>, E>>,
+    ) -> Poll<Result<Option<T>, E>> {
+        let answer = self.poll(operation, cx, ask);
+        if matches!(answer, Poll::Ready(Ok(None) | Err(_))) {
+            self.open();
+        }
+        answer
+    }
+
     /// Something was done here that may change the answers without a word of the transport.
     pub(super) fn open(&mut self) {
         self.waiting = [None; N];

@@ -44,6 +44,9 @@ const SHALLOW: f64 = 0.05;
 /// Loss above this is congestion, however short the queue.
 const MAX_LOSS: f64 = 0.1;
 
+/// For so long a window that loss has lowered stays there: it takes more than a second to tell whether that helped.
+const CAP_HOLDS: Nanos = 2 * SECOND;
+
 /// Round trips that differ by more differ for another reason.
 const MAX_JITTER: Nanos = 30 * MILLISECOND;
 

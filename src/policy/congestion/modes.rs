@@ -116,12 +116,16 @@ impl Live {
             let target = self.window_for(self.rate.get().unwrap_or(0), allowed);
             let overflows = self.loss.recent() > self.loss.floor() + 0.02;
             // Where chance delays packets the rate of a round is too low to tell what the path takes: with room for more it is tried.
-            let probe = match queue - self.jitter / 2 <= self.wanted_queue() / 2 && !overflows {
+            let room = queue - self.jitter / 2 <= self.wanted_queue() / 2 && !overflows;
+            // Full is also what a sender without time to send is.
+            let used = self.in_flight >= self.window / 4;
+            let probe = match room && used {
                 true => self.window / 8 * 9,
                 false => 0,
             };
             if round.full {
-                self.window = self.window.max(target.max(probe).min(self.window * 2));
+                let most = self.window.saturating_mul(2).min(MAX_WINDOW);
+                self.window = self.window.max(target.max(probe).min(most));
             }
             if overflows {
                 self.window = self.window.min(target.max(self.window / 8 * 7));
@@ -277,7 +281,7 @@ impl Live {
                 Mode::Compete { cubic, .. } => cubic.on_loss(now, floor),
                 _ => self.cap = (self.base_window() / 10 * 7).max(floor),
             }
-        } else if self.cap < MAX_WINDOW {
+        } else if self.cap < MAX_WINDOW && now.saturating_sub(self.cap_lowered) >= CAP_HOLDS {
             self.cap = self.cap.saturating_add(self.cap / 16);
             if self.cap / 2 > self.window {
                 self.cap = MAX_WINDOW;

@@ -70,6 +70,9 @@ pub struct Config {
     /// A backlog that turns out to have gone on after settling by more than this is reported
     /// as [`Event::Resettle`].
     pub resettle: Nanos,
+    /// Whether a start that turns out to have been settled too late is corrected at all. What records keeps its distances, and has
+    /// no need to be early.
+    pub corrects: bool,
 }
 
 impl Default for Config {
@@ -82,6 +85,7 @@ impl Default for Config {
             jump: SECOND,
             tolerance: 200 * MILLISECOND,
             resettle: 20 * MILLISECOND,
+            corrects: true,
         }
     }
 }
@@ -317,7 +321,8 @@ impl Timeline {
     fn catch_up(&mut self, settled: Settled, now: Nanos) -> Event {
         let config = &self.config;
         let floor = self.offset.saturating_sub(config.resettle);
-        let joining = self.may_resettle && now - settled.at <= 2 * config.settle_limit;
+        let joining =
+            config.corrects && self.may_resettle && now - settled.at <= 2 * config.settle_limit;
         let active = || {
             self.tracks
                 .values()
@@ -379,7 +384,7 @@ impl Timeline {
             .max()
             .unwrap_or(self.offset);
         let late = self.offset.saturating_sub(target);
-        let ppm = match now - settled.at <= HASTE {
+        let ppm = match self.config.corrects && now - settled.at <= HASTE {
             true => (late / (HASTE_TIME / 1_000_000)).min(MOST_HASTE),
             false => 0,
         };

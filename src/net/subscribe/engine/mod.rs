@@ -77,10 +77,10 @@ pub struct Advanced {
 
 impl Engine {
     pub fn new(latency: Nanos, start: Start) -> Self {
-        let mut config = timeline::Config::default();
-        if start == Start::NextGroup {
-            config.resettle = NEVER;
-        }
+        let config = timeline::Config {
+            corrects: start != Start::NextGroup,
+            ..timeline::Config::default()
+        };
         let mut timeline = Timeline::new(config);
         timeline.set_tolerance(tolerance(latency, start));
         Self {
@@ -384,6 +384,8 @@ impl Engine {
         for (id, track) in &mut self.tracks {
             track.held.clear();
             track.last_media = None;
+            // What was pushed ahead was taken to be of other times.
+            track.ahead = None;
             if let Some(dts) = &mut track.dts {
                 dts.reset();
             }

@@ -95,7 +95,7 @@ pub(super) struct Track {
     /// Running time up to which frames were pushed.
     pub(super) pushed_until: Option<Nanos>,
     /// The running time that media time zero is taken to have, for frames that are pushed before that is known.
-    ahead: Option<Nanos>,
+    pub(super) ahead: Option<Nanos>,
     /// What timestamps are ahead of running time by, and the largest that was pushed: they never step back.
     shift: Nanos,
     stamped: Nanos,

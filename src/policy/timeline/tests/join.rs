@@ -288,3 +288,28 @@ fn a_join_over_a_path_that_loses_packets_is_presented_as_early_as_it_can_be_soon
         assert!(last.abs() <= 3 * MS, "{seed}: {last}");
     }
 }
+
+#[test]
+fn what_records_keeps_the_distances_of_frames_however_late_its_start_was_settled() {
+    // 150 ms sooner from 0.7 s on, where a player would present everything sooner.
+    let path = |media: Nanos| {
+        let since = (media - 4 * SECOND - 700 * MS).max(0);
+        DELAY + (150 * MS - since / 4).max(0)
+    };
+    for corrects in [true, false] {
+        let mut all = video(4 * SECOND, 12 * SECOND, path);
+        all.extend(audio(4 * SECOND, 12 * SECOND, path));
+        let config = Config {
+            corrects,
+            ..Config::default()
+        };
+        let mut timeline = Timeline::new(config);
+        timeline.add_track(VIDEO);
+        timeline.add_track(AUDIO);
+        let seen = run(&mut timeline, all);
+        assert_eq!(seen.count(Event::Resettle), usize::from(corrects));
+        let fell = seen.offsets[0].1 - seen.offsets.last().expect("settled").1;
+        // 500 ppm of 8 s.
+        assert_eq!(fell > 5 * MS, corrects, "{fell}");
+    }
+}

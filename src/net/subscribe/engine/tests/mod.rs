@@ -686,3 +686,38 @@ fn a_mapping_that_moves_back_costs_each_track_that_much_and_none_what_another_is
         assert_eq!(last.pts / MS, last.media_us as i64 / 1000 - STARTED + 150);
     }
 }
+
+/// A file that a publisher loops: group numbers go on where media times begin again.
+#[test]
+fn media_times_that_go_back_while_the_live_edge_is_looked_for_leave_no_stamp_that_goes_back() {
+    let mut sim = Sim::new(Start::Live);
+    let mut items = Vec::new();
+    let mut send = |sim: &mut Sim, seq: u64, index: i64, media_ms: i64, now_ms: i64| {
+        if index == 0 {
+            sim.engine.group_started(VIDEO, seq);
+        }
+        let payload = legacy(media_ms, &[0; 100]);
+        let object = sim
+            .engine
+            .object(VIDEO, (seq, index as u64), payload, now_ms * MS);
+        object.expect("well formed");
+        sim.engine.advance(now_ms * MS);
+        items.extend(drain(&sim.video));
+    };
+    for index in 0..10 {
+        send(&mut sim, 7, index, STARTED + index * FRAME_MS, 0);
+    }
+    for index in 0..50 {
+        send(&mut sim, 8, index, index * FRAME_MS, 30 + index * FRAME_MS);
+    }
+    let (mut shift, mut stamps) = (0, Vec::new());
+    for item in &items {
+        match item {
+            Item::CatchUp { shift: next, .. } | Item::Segment { shift: next, .. } => shift = *next,
+            Item::Frame(frame) => stamps.push(frame.pts + shift),
+            _ => {}
+        }
+    }
+    assert!(stamps.len() > 50, "{}", stamps.len());
+    assert!(stamps.is_sorted(), "{stamps:?}");
+}
