@@ -380,7 +380,8 @@ fn failures(
 
 /// The name of the file, beside the report.
 fn plot(report: &Path, rows: &[Row<Figures>]) -> Result<String> {
-    let name = "glass.svg";
+    let page = report.file_stem().unwrap_or_default().to_string_lossy();
+    let name = format!("{page}.svg");
     let lines: Vec<Line> = rows
         .iter()
         .map(|(name, rounds)| {
@@ -400,9 +401,9 @@ fn plot(report: &Path, rows: &[Row<Figures>]) -> Result<String> {
         })
         .collect();
     plot::distributions_of(
-        &report.with_file_name(name),
+        &report.with_file_name(&name),
         &lines,
         "ms from capture to the screen, at most",
     )?;
-    Ok(name.to_owned())
+    Ok(name)
 }
