@@ -3,6 +3,7 @@
 //! Frames come in as they arrive from the network and go out, in decode order, into the queue of their pad. Until the timeline
 //! has settled they are held; then the segment opens at the live edge.
 
+mod epoch;
 mod track;
 
 #[cfg(test)]
@@ -14,7 +15,10 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 pub use self::track::TrackStats;
-use self::track::{Ready, Track, Unit};
+use self::{
+    epoch::STALLED,
+    track::{Ready, Track, Unit},
+};
 use super::{
     queue::{Item, TrackQueue},
     reader::GroupEnd,
@@ -35,12 +39,6 @@ const NEVER: Nanos = Nanos::MAX / 8;
 
 /// Most broadcasts have fewer tracks: no list of them is allocated with each frame.
 const TRACKS: usize = 16;
-
-/// A video track that sends nothing for this long is not waited for.
-const STALLED: Nanos = SECOND;
-
-/// How long a recording waits for the next key frame.
-const LONGEST_WAIT: Nanos = 15 * SECOND;
 
 /// Where playing begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,8 +62,6 @@ pub struct Engine {
     edge: Option<Nanos>,
     /// When it was settled.
     settled: Option<Nanos>,
-    /// The mapping moved back by less than is buffered: each track goes on from where it is.
-    stepping_back: bool,
 }
 
 /// What the caller has to do after [`Engine::advance`].
@@ -90,7 +86,6 @@ impl Engine {
             start,
             edge: None,
             settled: None,
-            stepping_back: false,
         }
     }
 
@@ -131,24 +126,6 @@ impl Engine {
         {
             track.set_rendition(rendition.clone());
             track.queue.push(Item::Config(rendition));
-        }
-    }
-
-    /// Starts anew with another publisher, at whom tracks that have ended may begin again.
-    pub fn change_publisher(&mut self) {
-        self.rejoin();
-        for track in self.tracks.values_mut() {
-            track.forget(self.latency);
-        }
-    }
-
-    /// Starts anew at the live edge, as after a pause.
-    pub fn rejoin(&mut self) {
-        self.timeline.rejoin();
-        self.edge = None;
-        self.settled = None;
-        for track in self.tracks.values_mut() {
-            track.rejoin();
         }
     }
 
@@ -232,7 +209,7 @@ impl Engine {
             Event::Stale => return,
             Event::Jumped => self.jumped(id, seq),
             Event::Rejoin => self.reanchor(),
-            Event::Resettle => self.step_back(),
+            Event::Resettle => self.step_back(now),
         }
         let due = self
             .timeline
@@ -344,15 +321,14 @@ impl Engine {
         }
         match self.timeline.poll(now) {
             Phase::Unsettled { check_at } => {
-                self.push_ahead(now);
+                if self.edge.is_none() {
+                    self.push_ahead(now);
+                }
                 sooner(&mut wake, check_at);
             }
             Phase::Settled { edge, .. } => {
                 if self.edge.is_none() {
-                    self.edge = match std::mem::take(&mut self.stepping_back) {
-                        true => Some(now - self.latency),
-                        false => self.join_edge(edge, now),
-                    };
+                    self.edge = self.join_edge(edge, now);
                 }
                 if self.edge.is_none() {
                     sooner(&mut wake, now + STALLED);
@@ -377,47 +353,6 @@ impl Engine {
         stats.delay = self.timeline.delay(id).unwrap_or(0);
         stats.jitter = self.timeline.jitter(id).unwrap_or(0);
         Some(stats)
-    }
-
-    /// Media time left its continuity: what was held from before is not presented any more.
-    fn jumped(&mut self, by: TrackId, seq: u64) {
-        for (id, track) in &mut self.tracks {
-            track.held.clear();
-            track.last_media = None;
-            // What was pushed ahead was taken to be of other times.
-            track.ahead = None;
-            if let Some(dts) = &mut track.dts {
-                dts.reset();
-            }
-            if *id == by {
-                track.reorder.start_at(seq);
-            }
-        }
-        self.reanchor();
-    }
-
-    /// The mapping moved by more than the latency absorbs.
-    fn reanchor(&mut self) {
-        self.stepping_back = false;
-        self.edge = None;
-        self.settled = None;
-        for track in self.tracks.values_mut() {
-            track.edge = None;
-            track.rejoined = true;
-            track.discont = true;
-        }
-    }
-
-    /// Everything is presented earlier than it was thought to be. A track loses as much as it was ahead by that, and no track what
-    /// another one was ahead by.
-    fn step_back(&mut self) {
-        self.stepping_back = true;
-        self.edge = None;
-        self.settled = None;
-        for track in self.tracks.values_mut() {
-            track.edge = None;
-            track.discont = true;
-        }
     }
 
     /// Takes from the reorder buffer what is in order; says when to look again.
@@ -457,31 +392,6 @@ impl Engine {
                 reorder::Poll::Wait { until } => return until,
             }
         }
-    }
-
-    /// Where this epoch's segment starts, once that is known.
-    fn join_edge(&mut self, live_edge: Nanos, now: Nanos) -> Option<Nanos> {
-        let pushed = self.tracks.values().filter_map(|track| track.pushed_until);
-        let floor = pushed.max().unwrap_or(0).max(0);
-        let settled = *self.settled.get_or_insert(now);
-        let live = |track: &&Track| {
-            let heard = track.heard.unwrap_or(settled).max(settled);
-            track.rendition.is_video() && now - heard < STALLED
-        };
-        let mut videos = self.tracks.values().filter(live).peekable();
-        if self.start == Start::Live {
-            return Some(live_edge.max(floor));
-        }
-        // No picture is coming, or no key frame: what else there is must not wait for ever.
-        if videos.peek().is_none() || now - settled > LONGEST_WAIT {
-            let edge = self.timeline.live_edge(now).unwrap_or(live_edge);
-            return Some(edge.max(floor));
-        }
-        videos
-            .filter_map(|track| track.held.iter().find(|ready| ready.key))
-            .filter_map(|ready| self.timeline.to_running(ready.media))
-            .min()
-            .map(|first| first.max(floor))
     }
 
     /// Pushes what is held of a track; says when to look again if that is not to be yet.
