@@ -12,7 +12,6 @@ mod run;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -22,7 +21,7 @@ use figures::Figures;
 use rig::{
     Result,
     figures::Spread,
-    page::{Column, Facts, Row, fact, table},
+    page::{self, Column, Facts, Row, fact, table},
     plot::{self, Axes, Curve},
     stream::Stream,
 };
@@ -133,10 +132,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         }
     }
     let text = report(arguments, &steps, &stream, &results)?;
-    println!("{text}");
-    if let Some(path) = &arguments.report {
-        fs::write(path, text)?;
-    }
+    page::publish(&text, arguments.report.as_deref())?;
     match steps.len() * arguments.relays.len() - results.len() {
         0 => Ok(()),
         broken => Err(format!("{broken} rows have no figures").into()),

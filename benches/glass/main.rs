@@ -14,7 +14,6 @@ mod run;
 use std::{
     collections::BTreeMap,
     fmt::Write,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -23,7 +22,7 @@ use figures::Figures;
 use job::Job;
 use rig::{
     Result,
-    page::{Column, Row, fact, table, where_and_what},
+    page::{self, Column, Row, fact, table, where_and_what},
     plot::{self, Line},
     plugins::{Plugin, plugins},
     relays::{Route, routes},
@@ -192,10 +191,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         }
     }
     let text = report(arguments, &candidates, tables, &results)?;
-    println!("{text}");
-    if let Some(path) = &arguments.report {
-        fs::write(path, text)?;
-    }
+    page::publish(&text, arguments.report.as_deref())?;
     // What others make of a fault is a figure, too; what they do undisturbed, and we in any case, must have one.
     let broken = (0..tables)
         .flat_map(|table| (0..candidates.len()).map(move |index| (table, index)))

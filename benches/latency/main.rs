@@ -5,7 +5,7 @@
 mod rig;
 mod soak;
 
-use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write, path::PathBuf};
 
 use clap::Parser;
 use rig::{
@@ -155,10 +155,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         }
     }
     let text = report(arguments, &plugins, &routes, &stream, &alone, &results);
-    println!("{text}");
-    if let Some(path) = &arguments.report {
-        fs::write(path, text)?;
-    }
+    page::publish(&text, arguments.report.as_deref())?;
     // A row without a figure is a broken run.
     let rows = plugins.len() * routes.len() * arguments.joins.len();
     match results.len() == rows {

@@ -1,13 +1,13 @@
 //! Memory over a long time: of a publisher that goes on, a player that goes on while another in its process joins again and again,
 //! and their relay.
 
-use std::{fmt::Write, fs};
+use std::fmt::Write;
 
 use crate::{
     Arguments, Result,
     rig::{
         job::Transport,
-        page::{Facts, fact},
+        page::{self, Facts, fact},
         plugins::{Plugin, plugins},
         relays::routes,
         run::{Run, Soak},
@@ -70,10 +70,7 @@ pub fn measure(arguments: &Arguments, seconds: f64) -> Result<()> {
         };
         rows(&mut text, plugin, &run.soak(EVERY)?);
     }
-    println!("{text}");
-    if let Some(path) = &arguments.report {
-        fs::write(path, text)?;
-    }
+    page::publish(&text, arguments.report.as_deref())?;
     Ok(())
 }
 

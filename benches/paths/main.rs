@@ -8,7 +8,6 @@ mod scenarios;
 use std::{
     collections::BTreeMap,
     fmt::Write,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +16,7 @@ use rig::{
     Result,
     figures::Figures,
     job::{KEY_FRAME, Transport},
-    page::{Column, Facts, Row, fact, table},
+    page::{self, Column, Facts, Row, fact, table},
     plot::{self, Line},
     plugins::{Plugin, plugins},
     relays::{Route, routes},
@@ -174,10 +173,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         }
     }
     let text = report(arguments, &candidates, &scenarios, &stream, &results)?;
-    println!("{text}");
-    if let Some(path) = &arguments.report {
-        fs::write(path, text)?;
-    }
+    page::publish(&text, arguments.report.as_deref())?;
     // A row of MoQ without a figure is a broken run. Others may have no answer to a path.
     let moq = |index: &usize| candidates[*index].other.is_none();
     let broken = (0..scenarios.len())

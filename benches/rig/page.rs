@@ -3,11 +3,13 @@
 use std::{
     fmt::Write,
     fs,
+    path::Path,
     process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use super::{
+    Result,
     figures::{Figures, Spread},
     stream::Stream,
 };
@@ -57,6 +59,15 @@ pub fn where_and_what(text: &mut String, measured: &[(String, String)]) {
 
 pub fn fact(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "- {name}: {value}");
+}
+
+/// To stdout, and into the report if one is wanted.
+pub fn publish(text: &str, report: Option<&Path>) -> Result<()> {
+    println!("{text}");
+    if let Some(path) = report {
+        fs::write(path, text)?;
+    }
+    Ok(())
 }
 
 /// One row each, and below each further one the first's ratio to it.
