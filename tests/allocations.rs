@@ -350,6 +350,7 @@ impl Loop {
         let options = TrackOptions {
             priority: 60,
             max_age: Duration::from_secs(10),
+            timely: false,
         };
         let mut catalogs = broadcast.track(hang::TRACK, options).expect("a track");
         catalogs

@@ -61,6 +61,17 @@ impl Arrived {
     }
 }
 
+fn say(kind: &str, arrived: &Arrived) {
+    eprintln!(
+        "{kind}: {:.1} %, {:.0} ms, p95 {:.0}, p99 {:.0}, most {:.0}",
+        arrived.share * 100.0,
+        arrived.percentile(50),
+        arrived.percentile(95),
+        arrived.percentile(99),
+        arrived.percentile(100),
+    );
+}
+
 /// Joins so many frames after a key frame and plays for ten seconds.
 fn plays(publisher: PathSettings, player: PathSettings, join: usize) {
     let relay = relay();
@@ -76,16 +87,8 @@ fn plays(publisher: PathSettings, player: PathSettings, join: usize) {
     assert_decodable(&sent, &got);
     let video = Arrived::of(&view, &sent, &got);
     let audio = Arrived::of(&view, &feed.audio.all(), &heard);
-    for (kind, arrived) in [("video", &video), ("audio", &audio)] {
-        eprintln!(
-            "{kind}: {:.1} %, {:.0} ms, p95 {:.0}, p99 {:.0}, most {:.0}",
-            arrived.share * 100.0,
-            arrived.percentile(50),
-            arrived.percentile(95),
-            arrived.percentile(99),
-            arrived.percentile(100),
-        );
-    }
+    say("video", &video);
+    say("audio", &audio);
     view.assert_undisturbed();
     // A join that goes astray costs a twentieth.
     assert!(audio.share >= 0.98, "{} of the sound came", audio.share);
@@ -107,4 +110,32 @@ fn a_narrow_path_between_relay_and_player_leaves_sound_whole_and_the_picture_liv
 #[test]
 fn narrow_paths_on_both_sides_of_the_relay_leave_sound_whole_and_the_picture_live() {
     plays(narrow(), narrow(), 24);
+}
+
+/// Without a key frame for a minute the picture would fall behind by a third of the time that passes. The group is given up on its
+/// way, and the encoder asked for a key frame: the next group begins at the live edge.
+#[test]
+fn a_group_of_a_minute_is_given_up_and_the_encoder_asked_for_another() {
+    let relay = relay();
+    let narrow = PathSettings {
+        rate: Rate::new(1_500_000),
+        ..narrow()
+    };
+    let (_uplink, to_relay) = path_to(relay.bound()[0], narrow);
+    let feed = FeedOptions::new(&to_relay).noise(2000).gop(1800).start();
+    feed.video.wait_after_key(10);
+    let view = ViewOptions::new(&relay.url()).play();
+    let heard = view.audio.wait_count(500);
+    let got = view.video.all();
+    let sent = feed.video.all();
+    assert_decodable(&sent, &got);
+    let video = Arrived::of(&view, &sent, &got);
+    let audio = Arrived::of(&view, &feed.audio.all(), &heard);
+    say("video", &video);
+    say("audio", &audio);
+    let keys = sent.iter().filter(|frame| frame.key).count();
+    assert!(keys >= 4, "{keys} key frames in ten seconds");
+    assert!(audio.share >= 0.98, "{} of the sound came", audio.share);
+    assert!(video.percentile(95) <= LIVE_MS);
+    assert!(video.share >= 0.3, "{} of the pictures came", video.share);
 }

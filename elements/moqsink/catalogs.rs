@@ -61,6 +61,7 @@ impl Catalogs {
         let options = TrackOptions {
             priority: CATALOG_PRIORITY,
             max_age: AGE,
+            timely: false,
         };
         let hang = [Form::Hang, Form::Compressed].into_iter();
         let hang = hang.filter(|_| forms.hang);

@@ -100,6 +100,13 @@ impl Feed {
         }
     }
 
+    /// The group was given up: what comes next starts one when it can be decoded by itself.
+    pub fn give_up_group(&mut self) {
+        if let Some(coded) = &mut self.coded {
+            coded.grouping.give_up();
+        }
+    }
+
     /// The catalog entry, if it is known.
     pub fn rendition(&self) -> Option<Rendition> {
         let coded = self.coded.as_ref()?;

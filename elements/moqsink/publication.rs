@@ -196,6 +196,7 @@ impl Publication {
         name: Option<&str>,
         suffix: &str,
         priority: u8,
+        timely: bool,
     ) -> Result<TrackWriter> {
         let mut life = self.life.lock();
         let Life::Running(running) = &mut *life else {
@@ -212,6 +213,7 @@ impl Publication {
         let options = TrackOptions {
             priority,
             max_age: running.offer.retention,
+            timely,
         };
         let writer = running.broadcast.track(&name, options)?;
         let entry = running.tracks.entry(id).or_default();

@@ -73,7 +73,7 @@ impl Drop {
 
     /// A key frame would mend it.
     pub fn wants_key_unit(self) -> bool {
-        matches!(self, Self::NoKeyFrame | Self::GroupFull)
+        matches!(self, Self::NoKeyFrame | Self::GroupFull | Self::Expired)
     }
 }
 
@@ -84,6 +84,7 @@ impl From<Reason> for Drop {
             Reason::GroupFull => Self::GroupFull,
             Reason::TooLarge => Self::TooLarge,
             Reason::Leading => Self::Leading,
+            Reason::Late => Self::Expired,
         }
     }
 }

@@ -464,6 +464,10 @@ impl Track {
                 feed.end_group();
                 Err(Problem::Lost(Lost::GroupFull))
             }
+            Err(WriteError::Late) => {
+                feed.give_up_group();
+                Err(Problem::Lost(Lost::Expired))
+            }
             Err(WriteError::Timestamp) => Err(Problem::Lost(Lost::NoTimestamp)),
             Err(WriteError::Ended) => {
                 feed.phase = Phase::Ended;
@@ -486,6 +490,7 @@ impl Track {
                     settings.name.as_deref(),
                     &suffix(&rendition),
                     priority,
+                    matches!(rendition, Rendition::Video(_)),
                 )
                 .map_err(Problem::Fatal)?;
             self.follow_demand(&writer);

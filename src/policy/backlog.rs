@@ -32,6 +32,8 @@ pub enum Cause {
 pub enum End {
     /// The session let go of it.
     Released,
+    /// The session gave it up while it was being written: it could not arrive in time ([`super::outbox`]).
+    GivenUp,
     /// It left the cache because nobody read from it for long.
     Expired,
     /// It left the cache because that is full.
@@ -101,6 +103,7 @@ struct Group {
     waits: Option<Nanos>,
     taken: bool,
     ended: bool,
+    given_up: bool,
 }
 
 /// The groups of one track that are under way. See the module.
@@ -153,6 +156,7 @@ impl Backlog {
             waits: None,
             taken: false,
             ended: false,
+            given_up: false,
         });
     }
 
@@ -200,6 +204,7 @@ impl Backlog {
         }
         // The newest stays until there is a newer one: frames are counted to it.
         self.groups[at].ended = true;
+        self.groups[at].given_up = end == End::GivenUp;
         if at + 1 < self.groups.len() {
             self.groups.remove(at);
         }
@@ -222,7 +227,7 @@ impl Backlog {
         let max_age = self.max_age?;
         match end {
             End::Released => {}
-            End::Expired => return Some(Cause::Expired),
+            End::Expired | End::GivenUp => return Some(Cause::Expired),
             End::Evicted => return Some(Cause::Evicted),
         }
         let stale = group
@@ -230,6 +235,11 @@ impl Backlog {
             .is_some_and(|reach| self.edge.saturating_sub(reach) >= max_age);
         let waited = now.saturating_sub(group.waits?);
         (stale && waited > self.rtt * 3 / 2 + ACKNOWLEDGED).then_some(Cause::Expired)
+    }
+
+    /// Whether the newest group was given up: what is still written to it goes nowhere.
+    pub fn gave_up(&self) -> bool {
+        self.groups.back().is_some_and(|newest| newest.given_up)
     }
 
     /// What waits now.
@@ -389,6 +399,20 @@ mod tests {
         assert_eq!(track.write(1).first(), Some(&Notice::Over));
         let notices = track.write(3 * PER_GROUP);
         assert_eq!(notices[..2], [Notice::Began, Notice::GoesOn], "it waits");
+    }
+
+    #[test]
+    fn a_group_that_was_given_up_while_it_was_written_is_lost_and_the_next_one_is_not_concerned() {
+        let mut track = Track::new(200 * MILLISECOND, 20 * MILLISECOND);
+        assert_eq!(track.write(5), []);
+        track.end(0, End::GivenUp, 0);
+        assert!(track.backlog.gave_up());
+        let (expired, _) = track.lost();
+        assert_eq!((expired.groups, expired.frames), (1, 5));
+        track.written = PER_GROUP;
+        assert_eq!(track.write(1), [Notice::Began]);
+        assert!(!track.backlog.gave_up());
+        assert_eq!(track.lost(), (NONE, NONE));
     }
 
     #[test]

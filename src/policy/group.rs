@@ -79,6 +79,8 @@ pub enum Reason {
     TooLarge,
     /// A leading picture of an open GOP, whose reference was not published.
     Leading,
+    /// The network could not carry the group in time; the track resumes at the next key frame.
+    Late,
 }
 
 /// What to do with an access unit.
@@ -181,6 +183,14 @@ impl Grouping {
     /// The group that was open is finished: the next one starts as if it was the first.
     pub fn reset(&mut self) {
         self.state = START;
+    }
+
+    /// The group that was open is given up: what is left of it is dropped.
+    pub fn give_up(&mut self) {
+        self.state = State::Waiting {
+            reason: Reason::Late,
+            reported: true,
+        };
     }
 
     /// Decides on the next access unit in decoding order.

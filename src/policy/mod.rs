@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`congestion`] | how much may be under way |
 //! | [`backlog`] | what of a published track waits for the network, and what is lost |
+//! | [`outbox`] | what of a session waits for QUIC, and which group cannot arrive in time |
 //! | [`timeline`] | media time → running time, once for a whole broadcast |
 //! | [`reorder`] | which frame comes next, and when a group is given up |
 //! | [`dts`] | decoding timestamps from presentation timestamps |
@@ -21,6 +22,7 @@ pub mod dts;
 pub mod generation;
 pub mod group;
 pub mod mini_gop;
+pub mod outbox;
 pub mod reorder;
 pub mod retry;
 pub mod tally;

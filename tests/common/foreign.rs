@@ -130,6 +130,7 @@ fn options(priority: u8) -> TrackOptions {
     TrackOptions {
         priority,
         max_age: Duration::from_secs(2),
+        timely: false,
     }
 }
 

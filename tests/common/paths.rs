@@ -162,6 +162,8 @@ pub struct FeedOptions {
     gop: u32,
     /// What [`encode`] wrote; a ball on black, encoded live, otherwise.
     file: Option<PathBuf>,
+    /// Noise that needs so many kbit/s instead of the ball.
+    noise: Option<u32>,
 }
 
 impl FeedOptions {
@@ -177,6 +179,7 @@ impl FeedOptions {
             audio: "audio",
             gop: 30,
             file: None,
+            noise: None,
         }
     }
 
@@ -187,6 +190,11 @@ impl FeedOptions {
 
     pub fn gop(mut self, gop: u32) -> Self {
         self.gop = gop;
+        self
+    }
+
+    pub fn noise(mut self, kbit: u32) -> Self {
+        self.noise = Some(kbit);
         self
     }
 
@@ -215,14 +223,19 @@ impl Feed {
             audio,
             gop,
             file,
+            noise,
         } = options;
         // No two packets of noise are alike, nor two balls, so that all is known by its payload.
         static FEEDS: AtomicU32 = AtomicU32::new(0);
         let colour = 0xff80_8080 + 0x0010_2030 * (FEEDS.fetch_add(1, Ordering::Relaxed) % 4);
+        let (shown, rate) = match noise {
+            None => (format!("pattern=ball foreground-color={colour}"), 2048),
+            Some(kbit) => ("pattern=snow".to_owned(), kbit),
+        };
         let picture = match &file {
             None => format!(
-                "videotestsrc is-live=true pattern=ball foreground-color={colour} ! video/x-raw,width=640,height=360,framerate=30/1 ! \
-                 x264enc tune=zerolatency speed-preset=ultrafast byte-stream=true key-int-max={gop} ! h264parse ! \
+                "videotestsrc is-live=true {shown} ! video/x-raw,width=640,height=360,framerate=30/1 ! \
+                 x264enc tune=zerolatency speed-preset=ultrafast byte-stream=true bitrate={rate} key-int-max={gop} ! h264parse ! \
                  {H264}"
             ),
             // Paced by moqsink, like any file.

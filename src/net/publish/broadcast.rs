@@ -79,7 +79,8 @@ impl Broadcast {
                 ),
             })?;
         let next = self.numbers.of(&self.path, name);
-        Ok(TrackWriter::new(track, next, self.network.clone()))
+        let network = self.network.clone();
+        Ok(TrackWriter::new(track, next, network, options.timely))
     }
 
     /// Makes the broadcast visible. Call it once the tracks that a player needs first are there: players act on the

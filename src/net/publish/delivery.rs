@@ -10,7 +10,10 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use crate::{
-    net::session::Path,
+    net::{
+        session::Path,
+        transport::{Deadline, Deadlines},
+    },
     policy::{
         Nanos,
         backlog::{Amount, Backlog, Cause, End, Notice, Pending, Terms},
@@ -79,6 +82,8 @@ const RTT_AGE: Duration = Duration::from_millis(100);
 pub(super) struct Following {
     delivery: Delivery,
     path: Path,
+    /// Of a track whose groups are given up while they are written.
+    deadline: Option<Deadline>,
     rtt: Option<Duration>,
     /// When it was asked for.
     rtt_at: Option<Instant>,
@@ -86,10 +91,13 @@ pub(super) struct Following {
 }
 
 impl Following {
-    pub fn new(path: Path) -> Self {
+    /// `timely`: see [`super::TrackOptions`].
+    pub fn new(path: Path, timely: bool) -> Self {
+        let deadlines = path.deadlines().filter(|_| timely);
         Self {
             delivery: Delivery::new(),
             path,
+            deadline: deadlines.map(|all| all.track()),
             rtt: None,
             rtt_at: None,
             groups: JoinSet::new(),
@@ -108,7 +116,7 @@ impl Following {
         backlog.set_terms(terms);
         backlog.open(group.sequence);
         drop(backlog);
-        let follow = follow(self.delivery.clone(), group.clone());
+        let follow = follow(self.delivery.clone(), group.clone(), self.path.deadlines());
         self.groups.spawn_on(follow, runtime::handle());
     }
 
@@ -128,10 +136,19 @@ impl Following {
             self.rtt = self.path.rtt();
             self.rtt_at = Some(Instant::now());
         }
+        let max_age = track.subscription().map(|wanted| nanos(wanted.max_age));
+        if let Some(deadline) = &self.deadline {
+            deadline.set(max_age);
+        }
         Terms {
-            max_age: track.subscription().map(|wanted| nanos(wanted.max_age)),
+            max_age,
             rtt: self.rtt.map(nanos),
         }
+    }
+
+    /// Whether the session gave up the group that is open.
+    pub fn gave_up(&self) -> bool {
+        self.delivery.0.backlog.lock().gave_up()
     }
 
     /// The group that is open is whole.
@@ -145,9 +162,11 @@ impl Following {
 ///
 /// A session holds a reader of the group from its first frame until the peer has acknowledged all of it, or the group is
 /// given up.
-async fn follow(delivery: Delivery, group: group::Producer) {
+async fn follow(delivery: Delivery, group: group::Producer, deadlines: Option<Deadlines>) {
     let sequence = group.sequence;
+    let given_up = || deadlines.as_ref().map_or(0, Deadlines::given_up);
     loop {
+        let before = given_up();
         // Both fail when the group leaves the cache.
         let left = match group.used().await {
             Ok(()) => {
@@ -158,6 +177,8 @@ async fn follow(delivery: Delivery, group: group::Producer) {
             Err(err) => Err(err),
         };
         let end = match left {
+            // A viewer that leaves at the same time as another track's group is given up costs this one nothing that is read.
+            Ok(()) if given_up() != before => End::GivenUp,
             Ok(()) => End::Released,
             Err(moq_net::Error::Evicted) => End::Evicted,
             Err(_) => End::Expired,

@@ -17,6 +17,7 @@ use crate::{
 const OPTIONS: TrackOptions = TrackOptions {
     priority: 60,
     max_age: Duration::from_secs(2),
+    timely: false,
 };
 
 fn origin() -> origin::Producer {

@@ -20,6 +20,9 @@ pub struct TrackOptions {
     pub priority: u8,
     /// How far behind the newest group, in media time, a group is still of use.
     pub max_age: Duration,
+    /// A group that is being written and cannot arrive in time any more is given up, by the max-age of those who subscribe: for
+    /// tracks with long groups, as those of video are.
+    pub timely: bool,
 }
 
 /// Why a frame was not written.
@@ -31,6 +34,9 @@ pub enum WriteError {
     /// The group cannot take this frame; the frames before it are safe. Start another group at the next key frame.
     #[error("the group is full")]
     GroupFull,
+    /// The path cannot carry the group in time; what is left of it was not sent. Start another one at the next key frame.
+    #[error("the group is too late for those who subscribe")]
+    Late,
     /// The timestamp does not fit the wire (2⁶² µs).
     #[error("the timestamp does not fit the wire")]
     Timestamp,
@@ -55,14 +61,14 @@ struct Open {
 }
 
 impl TrackWriter {
-    pub(super) fn new(track: track::Producer, next: Next, path: Path) -> Self {
+    pub(super) fn new(track: track::Producer, next: Next, path: Path, timely: bool) -> Self {
         let demand = watch_demand(track.demand());
         Self {
             track,
             group: None,
             next,
             demand,
-            following: Following::new(path),
+            following: Following::new(path, timely),
         }
     }
 
@@ -115,12 +121,16 @@ impl TrackWriter {
     /// # Errors
     /// See [`WriteError`]; after [`WriteError::GroupFull`] the group is as it was and still open.
     pub fn write(&mut self, timestamp: u64, frame: Bytes) -> Result<(), WriteError> {
-        let open = self.group.as_mut().ok_or(WriteError::NoGroup)?;
         let size = frame.len() as u64;
+        let open = self.group.as_mut().ok_or(WriteError::NoGroup)?;
         if open.bytes + size > MAX_GROUP_BYTES {
             return Err(WriteError::GroupFull);
         }
         let stamp = Timestamp::from_micros(timestamp).map_err(|_| WriteError::Timestamp)?;
+        if self.following.gave_up() {
+            self.abandon_group();
+            return Err(WriteError::Late);
+        }
         match open.producer.write_frame(stamp, frame) {
             Ok(()) => {}
             Err(moq_net::Error::TimestampMismatch) => return Err(WriteError::Timestamp),
@@ -159,6 +169,15 @@ impl TrackWriter {
             self.following.finish();
             // Fails only when the library gave the group up already.
             let _ = open.producer.finish();
+        }
+    }
+
+    /// What the session gave up, nobody who joins should be given either.
+    fn abandon_group(&mut self) {
+        if let Some(open) = self.group.take() {
+            self.following.finish();
+            // Fails only when the library gave the group up already.
+            let _ = open.producer.abort(moq_net::Error::Old);
         }
     }
 

@@ -40,7 +40,11 @@ pub async fn connect(shared: &Shared, dial: Dial<'_>) -> Result<Live> {
         versions,
     } = transport::dial(&shared.config, dial).await?;
     let at = &address.display;
-    let transport = session.with_patience(shared.patience);
+    let session = session.with_patience(shared.patience);
+    let transport = match shared.role {
+        Role::Publisher => session.with_deadlines(shared.deadlines.clone()),
+        Role::Subscriber => session,
+    };
     let mut client = moq_net::Client::new().with_versions(versions);
     client = match shared.role {
         Role::Publisher => client.with_publisher(&shared.origin),

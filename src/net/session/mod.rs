@@ -24,6 +24,7 @@ use super::{
     config::{ConnectConfig, Secret},
     error::{Cause, Error, Result},
     publish::Numbers,
+    transport::Deadlines,
 };
 use crate::runtime;
 
@@ -119,6 +120,11 @@ impl Path {
     /// The round trip, smoothed; `None` without a session.
     pub fn rtt(&self) -> Option<Duration> {
         Some(self.0.upgrade()?.quic()?.rtt())
+    }
+
+    /// For how long what the tracks of the connection carry is of use; `None` when it is gone.
+    pub fn deadlines(&self) -> Option<Deadlines> {
+        Some(self.0.upgrade()?.deadlines.clone())
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     net::{
         config::{ConnectConfig, Secret},
         error::{Error, Result},
-        transport::Session,
+        transport::{Deadlines, Session},
     },
     runtime,
 };
@@ -25,6 +25,8 @@ pub struct Shared {
     pub role: Role,
     /// How long a group may wait for the network.
     pub patience: Duration,
+    /// For how long what the tracks carry is of use.
+    pub deadlines: Deadlines,
     pub origin: origin::Producer,
     pub state: watch::Sender<State>,
     pub tokens: Tokens,
@@ -51,6 +53,7 @@ impl Shared {
             config: key.config.clone(),
             role: key.role,
             patience: key.retention.age,
+            deadlines: Deadlines::default(),
             origin,
             state: watch::Sender::new(State::Connecting { last: None }),
             tokens: Tokens::new(key.config.auth_token.clone()),

@@ -3,13 +3,15 @@
 //! Every method forwards; errors lose our secrets on the way. The traits differ in one thing: a stream's priority is `u8` on
 //! moq_net's side and `i32` on quinn's; both say that higher goes first.
 //!
-//! One thing is added: a group that is written to the end but waits for the network for too long is given up. moq_net does
-//! that while it still has something to write; what it has handed over, quinn keeps until it is delivered, up to its
-//! send window of 10 MB, which is a minute on a slow path.
+//! Two things are added, because quinn takes what is written at once and keeps it until it is delivered, up to its send window
+//! of 10 MB, which is a minute on a slow path: moq_net gives up what it has not handed over yet. A group that is written to the
+//! end but waits for the network for too long is given up ([`Session::with_patience`]), and so is one that is still being written
+//! and cannot arrive in time ([`Session::with_deadlines`]).
 
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -22,7 +24,11 @@ use moq_net::{
 use tokio::time::{Sleep, sleep};
 use web_transport_trait::poll as from;
 
-use super::{gate::Gate, secrets::Secrets};
+use super::{
+    gate::Gate,
+    outbox::{self, Deadlines, Outbox},
+    secrets::Secrets,
+};
 
 /// What the gate of an incoming stream stands in front of.
 const READ: usize = 0;
@@ -36,6 +42,7 @@ pub struct Session {
     inner: web_transport_quinn::Session,
     secrets: Secrets,
     patience: Option<Duration>,
+    outbox: Option<Arc<Outbox>>,
     close_quic: bool,
     closed: Gate<1>,
     datagrams: Gate<1>,
@@ -48,6 +55,7 @@ impl Session {
             inner: session,
             secrets: Secrets::default(),
             patience: None,
+            outbox: None,
             close_quic: false,
             closed: Gate::new(),
             datagrams: Gate::new(),
@@ -63,6 +71,14 @@ impl Session {
     pub fn with_patience(self, patience: Duration) -> Self {
         Self {
             patience: Some(patience),
+            ..self
+        }
+    }
+
+    /// Gives groups up that are being written and cannot arrive in time any more.
+    pub fn with_deadlines(self, deadlines: Deadlines) -> Self {
+        Self {
+            outbox: Some(Outbox::new(self.quic().clone(), deadlines)),
             ..self
         }
     }
@@ -94,6 +110,7 @@ impl Session {
             inner,
             secrets: self.secrets.clone(),
             patience: None,
+            outbox: None,
         }
     }
 
@@ -116,6 +133,22 @@ pub struct SendStream {
     inner: web_transport_quinn::SendStream,
     secrets: Secrets,
     patience: Option<Patience>,
+    /// Until all of it was acknowledged, or it was reset.
+    outbox: Option<outbox::Stream>,
+}
+
+impl SendStream {
+    fn wrote(&self, written: &Poll<Result<usize, TransportError>>) {
+        if let (Some(outbox), Poll::Ready(Ok(bytes))) = (&self.outbox, written) {
+            outbox.write(*bytes);
+        }
+    }
+
+    fn give_up(&mut self) -> TransportError {
+        from::SendStream::reset(&mut self.inner, StreamError::DeliveryTimeout.to_code());
+        self.outbox = None;
+        TransportError::given_up()
+    }
 }
 
 /// How long a stream that was written to its end may take to be delivered.
@@ -218,6 +251,7 @@ impl to::Session for Session {
                 });
                 Ok(SendStream {
                     patience,
+                    outbox: self.outbox.as_ref().map(Outbox::open),
                     ..self.send(send)
                 })
             }
@@ -295,8 +329,10 @@ impl to::SendStream for SendStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<Result<usize, TransportError>> {
-        from::SendStream::poll_write(&mut self.inner, cx, buf)
-            .map_err(|err| TransportError::new(&err, &self.secrets))
+        let written = from::SendStream::poll_write(&mut self.inner, cx, buf)
+            .map_err(|err| TransportError::new(&err, &self.secrets));
+        self.wrote(&written);
+        written
     }
 
     fn poll_write_buf<B: Buf>(
@@ -304,12 +340,17 @@ impl to::SendStream for SendStream {
         cx: &mut Context<'_>,
         buf: &mut B,
     ) -> Poll<Result<usize, TransportError>> {
-        from::SendStream::poll_write_buf(&mut self.inner, cx, buf)
-            .map_err(|err| TransportError::new(&err, &self.secrets))
+        let written = from::SendStream::poll_write_buf(&mut self.inner, cx, buf)
+            .map_err(|err| TransportError::new(&err, &self.secrets));
+        self.wrote(&written);
+        written
     }
 
     fn set_priority(&mut self, order: u8) {
         from::SendStream::set_priority(&mut self.inner, i32::from(order));
+        if let Some(outbox) = &self.outbox {
+            outbox.prioritize(order);
+        }
     }
 
     fn finish(&mut self) -> Result<(), TransportError> {
@@ -319,15 +360,20 @@ impl to::SendStream for SendStream {
             let limit = patience.limit + patience.quic.rtt();
             patience.over = Some(Box::pin(sleep(limit)));
         }
+        if let Some(outbox) = &self.outbox {
+            outbox.finish();
+        }
         Ok(())
     }
 
     fn reset(&mut self, code: u32) {
         from::SendStream::reset(&mut self.inner, code);
+        self.outbox = None;
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         if let Poll::Ready(closed) = from::SendStream::poll_closed(&mut self.inner, cx) {
+            self.outbox = None;
             return Poll::Ready(closed.map_err(|err| TransportError::new(&err, &self.secrets)));
         }
         if let Some(patience) = &mut self.patience
@@ -335,8 +381,11 @@ impl to::SendStream for SendStream {
         {
             ready!(over.as_mut().poll(cx));
             patience.over = None;
-            from::SendStream::reset(&mut self.inner, StreamError::DeliveryTimeout.to_code());
-            return Poll::Ready(Err(TransportError::given_up()));
+            return Poll::Ready(Err(self.give_up()));
+        }
+        // Asked for with each frame of an open group, which is as often as there is news.
+        if self.outbox.as_ref().is_some_and(|it| it.is_hopeless()) {
+            return Poll::Ready(Err(self.give_up()));
         }
         Poll::Pending
     }

@@ -17,6 +17,7 @@ async fn a_graceful_close_delivers_what_was_queued() {
         let options = TrackOptions {
             priority: 60,
             max_age: Duration::from_secs(5),
+            timely: false,
         };
         let mut track = broadcast.track("video", options).unwrap();
         track.write_snapshot(40_000, "frame".into()).unwrap();
@@ -75,6 +76,7 @@ async fn the_end_of_a_track_does_not_wait_for_what_other_tracks_send() {
     let options = TrackOptions {
         priority: 60,
         max_age: Duration::from_secs(5),
+        timely: false,
     };
     let mut ends = broadcast.track("ends", options).unwrap();
     let mut goes_on = broadcast.track("goes-on", options).unwrap();

@@ -36,6 +36,7 @@ fn publish(connection: &Connection) -> (Broadcast, TrackWriter) {
     let options = TrackOptions {
         priority: 0,
         max_age: LIMIT,
+        timely: false,
     };
     let mut catalog = broadcast.track("catalog.json", options).unwrap();
     catalog.write_snapshot(0, "{}".into()).unwrap();
