@@ -2,6 +2,7 @@
 //! reported. Each program uses what it needs of it.
 #![allow(dead_code)]
 
+mod adts;
 pub mod figures;
 pub mod job;
 pub mod page;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gst::prelude::*;
 
 use super::{
-    Result, fail,
+    Result, adts, fail,
     job::{Job, STARTING, Transport},
     process::{Usage, memory},
     publish::{connection, read_job, report, seconds},
@@ -176,7 +176,8 @@ fn show_parsed(pipeline: &gst::Pipeline, demuxer: &gst::Element, places: &Places
         let parser = if is_video {
             "h264parse ! capsfilter caps=video/x-h264,stream-format=byte-stream,alignment=au"
         } else {
-            "opusparse"
+            adts::unwrap(pad);
+            "identity"
         };
         extend(&weak, pad, parser, is_video, &places);
     });

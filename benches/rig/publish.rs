@@ -8,7 +8,7 @@ use std::{
 use gst::prelude::*;
 
 use super::{
-    Result, fail,
+    Result, adts, fail,
     job::{Job, STARTING, Transport},
     play::{show, watch},
     process::{Usage, memory},
@@ -157,12 +157,14 @@ fn srt(
         .build()?;
     pipeline.add_many([&muxer, &sink])?;
     muxer.link(&sink)?;
-    let parsers = ["h264parse config-interval=-1", "opusparse"];
-    for (source, parser) in sources.iter().zip(parsers) {
-        let parser = gst::parse::bin_from_description(parser, true)?;
-        pipeline.add(&parser)?;
-        gst::Element::link_many([source.upcast_ref(), parser.upcast_ref(), &muxer])?;
-    }
+    let [video, audio] = sources;
+    let parser = gst::parse::bin_from_description("h264parse config-interval=-1", true)?;
+    pipeline.add(&parser)?;
+    gst::Element::link_many([video.upcast_ref(), parser.upcast_ref(), &muxer])?;
+    let wrapper = gst::ElementFactory::make("identity").build()?;
+    pipeline.add(&wrapper)?;
+    adts::wrap(&wrapper.static_pad("src").ok_or("identity has a pad")?)?;
+    gst::Element::link_many([audio.upcast_ref(), &wrapper, &muxer])?;
     Ok(())
 }
 
