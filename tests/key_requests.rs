@@ -4,7 +4,10 @@
 mod common;
 mod relay_support;
 
-use std::{sync::mpsc, time::Instant};
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
 use common::{
     LIMIT, Pipeline, init,
@@ -12,6 +15,7 @@ use common::{
         MANY, ask, asks_and_gets, counted, keys, player, plays_what_it_asks_for, publisher, settle,
         wait_more,
     },
+    paths::relay_at,
     publisher::{BROADCAST, Publisher},
     wait_until,
 };
@@ -211,6 +215,24 @@ fn what_is_no_question_for_a_key_frame_goes_on_as_before() {
     assert_eq!(relay.stats().sessions, 2, "nothing was dialled");
 }
 
+/// Row 3: both connections at either end are made again.
+#[test]
+fn it_asks_as_before_when_the_relay_was_away() {
+    let relay = relay();
+    let address = relay.bound()[0];
+    let publisher = publisher(&to(&relay, "allow-requests=true"));
+    let (player, record) = player(&to(&relay, "allow-requests=true"));
+    settle(&record);
+    asks_and_gets(&player, &record);
+    relay.stop_blocking(Duration::from_millis(200));
+    let _relay = relay_at(address);
+    wait_more(&record, MANY);
+    wait_until("it listens again", || {
+        counted(&publisher, "requesters") == 0
+    });
+    asks_and_gets(&player, &record);
+}
+
 /// Without a word of a decoder: what follows in this group is not decodable, and nothing else comes.
 #[test]
 fn a_group_that_is_given_up_without_a_successor_is_a_reason_to_ask() {
@@ -261,7 +283,7 @@ fn a_group_that_is_given_up_without_a_successor_is_a_reason_to_ask() {
     assert!(heard.try_recv().is_err(), "all is well");
     group.abort(moq_net::Error::Old).expect("given up");
     match heard.recv_timeout(LIMIT).expect("a request") {
-        Heard::Wanted(tracks) => assert_eq!(tracks, ["v"]),
+        Heard::Wanted(tracks) => assert_eq!(tracks, ["v".to_owned()].into()),
         other => panic!("{other:?}"),
     }
 }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::{
     MoqSinkTrackStatus,
     imp::{CAT, MoqSink},
+    pads::Entry,
     track::Event,
 };
 use crate::{
@@ -85,8 +86,9 @@ impl MoqSink {
     pub(super) fn handle_request(&self, heard: Heard) {
         match heard {
             Heard::Wanted(tracks) => {
-                for track in tracks {
-                    self.grant(&track);
+                let entries = self.entries();
+                for track in &tracks {
+                    self.grant(&entries, track);
                 }
             }
             Heard::Malformed { requester, why } => {
@@ -102,11 +104,10 @@ impl MoqSink {
         }
     }
 
-    fn grant(&self, track: &str) {
+    fn grant(&self, entries: &[Entry], track: &str) {
         let requests = &self.requests;
         let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
         count(&requests.received);
-        let entries = self.entries();
         let of_name = entries.iter().find(|entry| {
             let info = entry.track.info.lock();
             info.name.as_deref() == Some(track)

@@ -1,7 +1,7 @@
 //! The publisher's end.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,14 +9,16 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
+    sync::Notify,
     task::{AbortHandle, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
     RETENTION, TRACK,
-    message::{MAX_BYTES, Request, RequestError},
+    message::{MAX_BYTES, MAX_TRACKS, Request, RequestError},
     place, tell_refusal,
 };
 use crate::{
@@ -34,17 +36,23 @@ use crate::{
 /// waits for, others of the same track wait for, too.
 const MAX_REQUESTERS: usize = 64;
 
-/// A player is listened to no more often; of what it says in between the newest counts.
+/// A player is listened to no more often, and what all say is told no more often; of what one says in between the newest counts.
 const PACE: Duration = Duration::from_millis(50);
+
+/// Names that wait to be told, at most: strangers choose them.
+const MAX_NAMES: usize = MAX_REQUESTERS * MAX_TRACKS;
+
+/// Strangers that are told of because they cannot be understood.
+const MAX_TOLD: u64 = 64;
 
 const PRIORITY: u8 = 100;
 
 /// What a listener hears. Told from the runtime: the receiver must not block.
 #[derive(Debug, Clone)]
 pub enum Heard {
-    /// Somebody waits for key frames of these tracks, at most [`MAX_TRACKS`](super::message::MAX_TRACKS) names of a stranger's.
-    Wanted(Vec<String>),
-    /// This requester, whom a stranger named, says what cannot be read. Told once of each.
+    /// Somebody waits for key frames of these tracks, which strangers named; each is there once. Told every 50 ms at most.
+    Wanted(BTreeSet<String>),
+    /// This requester, whom a stranger named, says what cannot be read. Told once of each, and of the first 64.
     Malformed { requester: String, why: String },
     /// The relay does not let us listen. Told once.
     Refused(Error),
@@ -63,6 +71,40 @@ pub struct ListenerStats {
 struct Counters {
     requesters: AtomicU64,
     malformed: AtomicU64,
+    /// Requesters that were told of.
+    told: AtomicU64,
+}
+
+/// What players wait for and was not told yet.
+#[derive(Default)]
+struct Wanted {
+    /// A leaf.
+    names: Mutex<BTreeSet<String>>,
+    filled: Notify,
+}
+
+impl Wanted {
+    fn add(&self, tracks: Vec<String>) {
+        let mut names = self.names.lock();
+        for track in tracks {
+            if names.len() < MAX_NAMES {
+                names.insert(track);
+            }
+        }
+        drop(names);
+        self.filled.notify_one();
+    }
+
+    /// Waits for something to tell.
+    async fn next(&self) -> BTreeSet<String> {
+        loop {
+            let names = std::mem::take(&mut *self.names.lock());
+            if !names.is_empty() {
+                return names;
+            }
+            self.filled.notified().await;
+        }
+    }
 }
 
 /// Listens for requests over a connection of its own, until it is dropped.
@@ -99,6 +141,7 @@ impl Listener {
             place: place(broadcast),
             tell,
             counters: counters.clone(),
+            wanted: Arc::default(),
         };
         let task = runtime::handle().spawn(run.run()).abort_handle();
         Ok(Self {
@@ -132,6 +175,7 @@ struct Run {
     place: String,
     tell: Tell,
     counters: Arc<Counters>,
+    wanted: Arc<Wanted>,
 }
 
 impl Run {
@@ -139,6 +183,7 @@ impl Run {
         let mut announced = self.origin.clone().with_hidden(true).announced();
         let mut readers = JoinSet::new();
         let mut requesters: HashMap<String, AbortHandle> = HashMap::new();
+        let mut next_word = Instant::now();
         loop {
             tokio::select! {
                 update = announced.next() => {
@@ -157,17 +202,28 @@ impl Run {
                             path: path.clone(),
                             tell: self.tell.clone(),
                             counters: self.counters.clone(),
+                            wanted: self.wanted.clone(),
                             seq: None,
                             told_malformed: false,
                         };
                         requesters.insert(path, readers.spawn(reader.run()));
                     }
                 }
+                names = self.next_word(next_word) => {
+                    (self.tell)(Heard::Wanted(names));
+                    next_word = Instant::now() + PACE;
+                }
                 Some(_) = readers.join_next() => {}
             }
             let count = requesters.len() as u64;
             self.counters.requesters.store(count, Ordering::Relaxed);
         }
+    }
+
+    /// What to tell, not before `from`.
+    async fn next_word(&self, from: Instant) -> BTreeSet<String> {
+        sleep_until(from).await;
+        self.wanted.next().await
     }
 
     /// One segment below the place.
@@ -184,6 +240,7 @@ struct Reader {
     path: String,
     tell: Tell,
     counters: Arc<Counters>,
+    wanted: Arc<Wanted>,
     /// Of what was heard last.
     seq: Option<u64>,
     told_malformed: bool,
@@ -236,7 +293,7 @@ impl Reader {
             Ok(request) if self.seq.is_none_or(|seq| seq < request.seq) => {
                 self.seq = Some(request.seq);
                 if !request.key_frames.is_empty() {
-                    (self.tell)(Heard::Wanted(request.key_frames));
+                    self.wanted.add(request.key_frames);
                 }
             }
             Ok(_) => {}
@@ -246,7 +303,9 @@ impl Reader {
 
     fn note_malformed(&mut self, err: &RequestError) {
         self.counters.malformed.fetch_add(1, Ordering::Relaxed);
-        if !std::mem::replace(&mut self.told_malformed, true) {
+        if !std::mem::replace(&mut self.told_malformed, true)
+            && self.counters.told.fetch_add(1, Ordering::Relaxed) < MAX_TOLD
+        {
             (self.tell)(Heard::Malformed {
                 requester: self.path.clone(),
                 why: err.to_string(),

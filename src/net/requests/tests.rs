@@ -55,7 +55,7 @@ fn heard(asker: &mut Asker, heard: &mpsc::Receiver<Heard>) -> Heard {
 
 fn wanted(heard: Heard) -> Vec<String> {
     match heard {
-        Heard::Wanted(tracks) => tracks,
+        Heard::Wanted(tracks) => tracks.into_iter().collect(),
         other => panic!("{other:?}"),
     }
 }
