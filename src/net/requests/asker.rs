@@ -39,6 +39,8 @@ pub(in crate::net) struct Asker {
     /// Not tried again before there is another token.
     failed: bool,
     told_unanswered: bool,
+    /// See [`IDLE`].
+    pub(super) idle: Duration,
     tell: Arc<dyn Fn(Error) + Send + Sync>,
 }
 
@@ -69,6 +71,7 @@ impl Asker {
             offer: None,
             failed: false,
             told_unanswered: false,
+            idle: IDLE,
             tell: Arc::new(tell),
         }
     }
@@ -122,7 +125,7 @@ impl Asker {
         if self.wants.take_unanswered() {
             self.tell_unanswered();
         }
-        let idle = self.offer.as_ref().map(|offer| offer.used + IDLE);
+        let idle = self.offer.as_ref().map(|offer| offer.used + self.idle);
         if idle.is_some_and(|idle| idle <= Instant::now()) {
             self.offer = None;
         }
@@ -204,8 +207,16 @@ impl Asker {
     }
 
     fn tell_unanswered(&mut self) {
+        let is_up = |link: &Connection| {
+            let state = link.state();
+            matches!(&*state.borrow(), State::Connected { silence: None, .. })
+        };
         let heard = |offer: &Offer| offer.control.demand().is_used();
-        if self.failed || self.told_unanswered || self.offer.as_ref().is_some_and(heard) {
+        // What cannot be said for want of a connection is no fault of the publisher's.
+        if self.told_unanswered
+            || !self.link.as_ref().is_some_and(is_up)
+            || self.offer.as_ref().is_some_and(heard)
+        {
             return;
         }
         self.told_unanswered = true;

@@ -124,6 +124,16 @@ fn a_player_that_is_content_is_not_announced() {
     assert_eq!(relay.stats().sessions_total, 1, "no connection yet");
     asker.ask("v");
     wanted(heard(&mut asker, &heard_here));
+    asker.idle = Duration::from_millis(100);
+    asker.key_frame("v");
+    let end = std::time::Instant::now() + LIMIT;
+    while listener.stats().requesters > 0 {
+        assert!(std::time::Instant::now() < end, "it goes by itself");
+        asker.poll();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    asker.ask("v");
+    assert_eq!(wanted(heard(&mut asker, &heard_here)), ["v"], "again");
     asker.clear();
     wait_until("it is gone", || listener.stats().requesters == 0);
     asker.ask("v");
