@@ -369,6 +369,7 @@ impl Loop {
             catalog: CatalogFormat::default(),
             broadcast_timeout: Duration::ZERO,
             silence_is_end: Duration::from_secs(10),
+            requests: None,
         };
         let player = Player::start(connection, config, Arc::new(Playing(start)), |_| {});
         let queue = TrackQueue::new(1_000_000_000, 1 << 26);

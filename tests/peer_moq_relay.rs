@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::{
     interop::of_element,
+    key_requests::plays_what_it_asks_for,
     moq_relay::{Identity, MoqRelay, Wire},
     paths::{
         Feed, FeedOptions, TOLERANCE_MS, View, ViewOptions, assert_decodable, path_delays, spread,
@@ -124,4 +125,14 @@ fn a_relay_that_is_killed_and_started_again_is_played_from_again_over_webtranspo
 #[test]
 fn a_relay_that_is_killed_and_started_again_is_played_from_again_over_raw_quic_row_3() {
     survives_a_kill(Wire::MoqLite);
+}
+
+/// Row 19: the request broadcasts are hidden there, too, and found by those who name the place.
+#[test]
+fn a_player_gets_the_key_frames_that_it_asks_for_row_19() {
+    let identity = Identity::new();
+    let relay = MoqRelay::start(&identity);
+    for wire in [Wire::MoqLite, Wire::MoqTransport] {
+        plays_what_it_asks_for(&relay.to(wire, &identity));
+    }
 }

@@ -40,10 +40,13 @@ impl MoqSink {
                     self.entries()
                         .iter()
                         .filter(|entry| entry.track.info.lock().demand)
-                        .for_each(|entry| entry.track.want_key_unit());
+                        .for_each(|entry| {
+                            entry.track.want_key_unit();
+                        });
                 }
             }
             Event::Demand(id, demand) => self.demand(id, demand),
+            Event::Requests(heard) => self.handle_request(heard),
             Event::Changed(id) => {
                 if let Some(entry) = self.entry(id) {
                     for property in ["track", "track-status", "track-error"] {
@@ -99,6 +102,7 @@ impl MoqSink {
             .lock()
             .connection
             .set_auth_token(token.clone());
+        self.requests.set_token(Some(token.clone()));
         if let Some(connection) = connection {
             connection.set_token(Some(token));
         }

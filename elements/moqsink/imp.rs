@@ -1,7 +1,7 @@
 //! The bin: properties, templates, states.
 //!
 //! Locks, in this order: streaming lock of a pad, `Feed` of a track, `Publication`. Those of a track's `Network` and
-//! `Counters` are leaves. Everything here (`settings`, `pads`, `pump`, `tokens`, `held`) is a leaf: copied out of, never held while
+//! `Counters` are leaves. Everything here (`settings`, `pads`, `pump`, `tokens`, `held`, what `requests` has) is a leaf: copied out of, never held while
 //! something is posted, notified, pushed, emitted, waited for or another lock is taken.
 
 use std::{
@@ -18,6 +18,7 @@ use super::{
     events::Held,
     pads::Pads,
     publication::{Offer, Publication, TrackId},
+    requests::Requests,
     settings::{PROPERTIES, Settings, empty_stats},
     stats,
     track::Event,
@@ -59,6 +60,7 @@ pub struct MoqSink {
     tokens: Mutex<Option<TokenRequests>>,
     pub(super) held: Mutex<BTreeMap<TrackId, Held>>,
     pub(super) limits: Mutex<Limits>,
+    pub(super) requests: Requests,
 }
 
 #[glib::object_subclass]
@@ -108,7 +110,8 @@ impl ObjectImpl for MoqSink {
             && let Some(connection) = self.publication.connection()
         {
             let token = self.settings.lock().connection.auth_token();
-            connection.set_token(token);
+            connection.set_token(token.clone());
+            self.requests.set_token(token);
         }
     }
 
@@ -257,6 +260,9 @@ impl MoqSink {
         let path = broadcast(&settings)?;
         let retention = settings.retention();
         let mut reporter = Reporter::new(Direction::Write, self.status.clone(), &config);
+        let listens = settings
+            .allow_requests
+            .then(|| (config.clone(), path.clone()));
         let connection = Connection::open(config, Role::Publisher, retention);
         let entries = self.entries();
         self.publication.start(
@@ -287,6 +293,9 @@ impl MoqSink {
                 .configure(settings.sync, settings.drain_timeout);
             entry.track.start(events.clone(), limits);
         }
+        if let Some((config, path)) = listens {
+            self.requests.start(config, &path, events.clone())?;
+        }
         forward_states(&connection, events, Event::Connection);
         let take = |element: &super::MoqSink, token| element.imp().take_token(token);
         let tokens = TokenRequests::answer(&*obj, "moqsink-token", &connection, take);
@@ -297,6 +306,7 @@ impl MoqSink {
     fn stop(&self) {
         let said = (self.pump.lock().take(), self.tokens.lock().take());
         drop(said);
+        self.requests.stop();
         self.held.lock().clear();
         let writers: Vec<_> = self
             .entries()
@@ -317,12 +327,16 @@ impl MoqSink {
             return empty_stats();
         };
         let entries = self.entries();
-        stats::structure(
+        let mut stats = stats::structure(
             Some(&connection),
             entries
                 .iter()
                 .map(|entry| (entry.pad.name().to_string(), &*entry.track)),
-        )
+        );
+        if let Some(requests) = self.requests.stats() {
+            stats.set("requests", requests);
+        }
+        stats
     }
 }
 

@@ -27,6 +27,7 @@
 //! | `catalogs` | the catalog tracks |
 //! | `compat` | properties that moq-gst has |
 //! | `key_unit` | asking the encoder for a key frame |
+//! | `requests` | players that ask for one from afar |
 //! | `stats` | the `stats` structure |
 
 mod catalogs;
@@ -41,6 +42,7 @@ mod network;
 mod pad;
 mod pads;
 mod publication;
+mod requests;
 mod settings;
 mod stats;
 #[cfg(test)]

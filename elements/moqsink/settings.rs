@@ -24,6 +24,7 @@ pub(super) struct Settings {
     pub retention_bytes: u64,
     /// ns
     pub drain_timeout: u64,
+    pub allow_requests: bool,
 }
 
 impl Default for Settings {
@@ -35,6 +36,7 @@ impl Default for Settings {
             retention: DEFAULT_RETENTION,
             retention_bytes: DEFAULT_RETENTION_BYTES,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+            allow_requests: false,
         }
     }
 }
@@ -66,6 +68,7 @@ impl Settings {
             "retention" => self.retention = value.get().expect(expect),
             "retention-bytes" => self.retention_bytes = value.get().expect(expect),
             "drain-timeout" => self.drain_timeout = value.get().expect(expect),
+            "allow-requests" => self.allow_requests = value.get().expect(expect),
             name => unreachable!("no property {name}"),
         }
     }
@@ -77,6 +80,7 @@ impl Settings {
             "retention" => self.retention.to_value(),
             "retention-bytes" => self.retention_bytes.to_value(),
             "drain-timeout" => self.drain_timeout.to_value(),
+            "allow-requests" => self.allow_requests.to_value(),
             _ => self
                 .connection
                 .get(pspec)
@@ -140,13 +144,22 @@ fn own_specs() -> Vec<glib::ParamSpec> {
             .default_value(DEFAULT_DRAIN_TIMEOUT)
             .mutable_ready()
             .build(),
+        glib::ParamSpecBoolean::builder("allow-requests")
+            .nick("Allow requests")
+            .blurb(
+                "Listen to players that ask for key frames (moqsrc with allow-requests), over a second connection, and ask the \
+                 encoder. Changeable in NULL and READY",
+            )
+            .mutable_ready()
+            .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
             .blurb(
                 "application/x-moqsink-stats: transport (kind, version, rtt in ns, bytes and packets sent, lost, …) and for \
                  each pad, under its name, track, demand, groups, frames, bytes, what was dropped by reason (drops in frames, \
                  dropped-groups, dropped-bytes) and what waits for the network (pending-groups, pending-bytes, behind in ns, \
-                 congested); empty when stopped",
+                 congested); with allow-requests also requests (requesters, received, granted, limited, refused, malformed); \
+                 empty when stopped",
             )
             .read_only()
             .build(),

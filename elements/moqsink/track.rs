@@ -32,6 +32,7 @@ use crate::{
     net::{
         error::{Cause, Error},
         publish::{TrackWriter, WriteError},
+        requests::Heard,
     },
     policy::{
         backlog::{Amount, Notice, Pending},
@@ -91,6 +92,8 @@ pub(super) enum Event {
     /// The track is drained, end of stream may be told. The second is its [`Track::epoch`] at that time.
     Drained(TrackId, u64),
     Connection(crate::net::session::State),
+    /// Of players.
+    Requests(Heard),
 }
 
 pub(super) struct Track {
@@ -541,12 +544,14 @@ impl Track {
         self.tell(Event::Warning(error.clone()));
     }
 
-    /// Asks for a key frame, unless one was asked for a moment ago.
-    pub fn want_key_unit(&self) {
+    /// Asks for a key frame, unless one was asked for a moment ago; whether it did.
+    pub fn want_key_unit(&self) -> bool {
         let is_video = self.info.lock().kind == Some(Kind::Video);
-        if is_video && self.key_units.lock().permits(Instant::now()) {
+        let wants = is_video && self.key_units.lock().permits(Instant::now());
+        if wants {
             self.tell(Event::KeyUnit(self.id));
         }
+        wants
     }
 
     fn set_status(&self, status: Status, error: Option<String>) {

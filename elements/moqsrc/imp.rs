@@ -98,6 +98,9 @@ impl ObjectImpl for MoqSrc {
             "broadcast-timeout" => {
                 settings.broadcast_timeout = value.get().expect("type checked upstream")
             }
+            "allow-requests" => {
+                settings.allow_requests = value.get().expect("type checked upstream")
+            }
             _ => unreachable!("every installed property is handled"),
         }
     }
@@ -120,6 +123,7 @@ impl ObjectImpl for MoqSrc {
             "start" => settings.start.to_value(),
             "catalog" => settings.catalog.to_value(),
             "broadcast-timeout" => settings.broadcast_timeout.to_value(),
+            "allow-requests" => settings.allow_requests.to_value(),
             _ => unreachable!("every installed property is handled"),
         }
     }

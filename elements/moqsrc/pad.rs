@@ -31,6 +31,14 @@ pub(super) fn src_pad_query(
     answer(query).unwrap_or_else(|| gst::Pad::query_default(pad, parent, query))
 }
 
+/// Whether somebody downstream asks for a key frame (gst-video's `force-key-unit`).
+pub(super) fn asks_for_key_frame(event: &gst::EventRef) -> bool {
+    event.type_() == gst::EventType::CustomUpstream
+        && event
+            .structure()
+            .is_some_and(|structure| structure.name() == "GstForceKeyUnit")
+}
+
 /// Events that come from downstream.
 pub(super) fn src_pad_event(
     pad: &gst::GhostPad,

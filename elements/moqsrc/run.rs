@@ -97,7 +97,9 @@ impl Teller {
                     }
                     PlayerEvent::Catalog(_) => self.found = Some("The broadcast is there"),
                     PlayerEvent::Ended => self.found = Some("The broadcast ended"),
-                    PlayerEvent::Resumed { .. } | PlayerEvent::Warning(_) => {}
+                    PlayerEvent::Resumed { .. }
+                    | PlayerEvent::Warning(_)
+                    | PlayerEvent::Unheard(_) => {}
                 }
                 imp.player_event(&self.search, event);
             }
@@ -182,6 +184,7 @@ impl imp::MoqSrc {
         let pump = self.posted(pump.map_err(|err| {
             Error::new(Cause::Settings, format!("no thread can be started: {err}"))
         }))?;
+        let requests = settings.allow_requests.then(|| config.clone());
         let connection = Connection::open(config, Role::Subscriber, Retention::default());
         forward_states(&connection, pump.sender(), Event::Connection);
         let clock = Arc::new(ElementClock {
@@ -196,12 +199,13 @@ impl imp::MoqSrc {
             catalog: settings.catalog.into(),
             broadcast_timeout: Duration::from_nanos(settings.broadcast_timeout),
             silence_is_end: SILENCE_IS_END,
+            requests,
         };
         let (slot, mut letters) = mailbox();
         let player = Player::start(connection.clone(), config, clock.clone(), move |event| {
             slot.put(event);
         });
-        let requests = connection.clone();
+        let asked = connection.clone();
         let session = Session::new(connection, player, name, source_id, settings.latency());
         let events = pump.sender();
         *self.running.lock() = Some(Running {
@@ -212,7 +216,7 @@ impl imp::MoqSrc {
         });
         // Not before: what they tell is for the session that runs.
         let take = |element: &MoqSrc, token| element.imp().take_token(token);
-        let tokens = TokenRequests::answer(&*obj, "moqsrc-token", &requests, take);
+        let tokens = TokenRequests::answer(&*obj, "moqsrc-token", &asked, take);
         *self.tokens.lock() = Some(tokens);
         runtime::handle().spawn(async move {
             while let Some(batch) = letters.take().await {
@@ -270,7 +274,8 @@ impl imp::MoqSrc {
         let token = self.settings.lock().connection.auth_token();
         let running = self.running.lock().clone();
         if let Some(running) = running {
-            running.session.connection.set_token(token);
+            running.session.connection.set_token(token.clone());
+            running.session.player.set_token(token);
         }
     }
 
@@ -305,6 +310,7 @@ impl imp::MoqSrc {
                 session.set_trouble(Some(err.clone()));
                 self.warn_rarely(&err);
             }
+            PlayerEvent::Unheard(err) => self.warn(&err),
             PlayerEvent::Failed(err) => {
                 // The ERROR has the sentence.
                 search.fail(&*obj, &format!("Given up ({})", err.cause));

@@ -25,6 +25,7 @@ pub(super) struct Settings {
     pub catalog: MoqSrcCatalog,
     /// ns; 0 = for ever.
     pub broadcast_timeout: u64,
+    pub allow_requests: bool,
 }
 
 impl Default for Settings {
@@ -36,6 +37,7 @@ impl Default for Settings {
             start: MoqSrcStart::default(),
             catalog: MoqSrcCatalog::default(),
             broadcast_timeout: 0,
+            allow_requests: false,
         }
     }
 }
@@ -100,9 +102,14 @@ fn own_properties() -> Vec<glib::ParamSpec> {
             .blurb("How long the broadcast may be absent, at the start or later, before that is an error (ns, 0 = wait for ever). Changeable in NULL and READY")
             .mutable_ready()
             .build(),
+        glib::ParamSpecBoolean::builder("allow-requests")
+            .nick("Allow requests")
+            .blurb("Ask the publisher for key frames, when downstream asks and when nothing can be decoded without: over a second connection, which publishes below the broadcast. A moqsink with allow-requests listens. Changeable in NULL and READY")
+            .mutable_ready()
+            .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
-            .blurb("application/x-moqsrc-stats: transport (kind, version, rtt, bytes, packets, reconnects), and tracks with frames, groups, bytes, drops by reason, delay and jitter (ns) of each pad; empty while stopped")
+            .blurb("application/x-moqsrc-stats: transport (kind, version, rtt, bytes, packets, reconnects), and tracks with frames, groups, bytes, drops by reason, key frames asked for, delay and jitter (ns) of each pad; empty while stopped")
             .read_only()
             .build(),
     ]

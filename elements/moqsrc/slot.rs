@@ -57,6 +57,13 @@ impl Demand {
         self.apply(&mut state);
     }
 
+    /// Asks the publisher for a key frame; false when that is not allowed. Never blocks.
+    fn request_key_frame(&self) -> bool {
+        let name = self.track.lock().name.clone();
+        let player = self.player.upgrade();
+        player.is_some_and(|player| player.request_key_frame(&name))
+    }
+
     /// The publisher calls the track by another name now.
     pub(super) fn rename(&self, name: &str) {
         let mut state = self.track.lock();
@@ -217,6 +224,7 @@ fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event
     // A stream began after the first: its caps are sent even if they are the same.
     let renewed = AtomicBool::new(false);
     let relinked = Arc::downgrade(demand);
+    let is_video = config.kind == Kind::Video;
     let pad = gst::GhostPad::builder_from_template(config.template)
         .name(config.pad_name)
         .proxy_pad_chain_function(move |pad, parent, buffer| {
@@ -263,6 +271,14 @@ fn ghost_pad(config: &SlotConfig, demand: &Arc<Demand>, stream_start: gst::Event
             // Something was linked further down: whoever refused the track may take it now.
             if event.type_() == gst::EventType::Reconfigure {
                 set_linked(&relinked, pad.is_linked());
+            }
+            if is_video
+                && super::pad::asks_for_key_frame(&event)
+                && relinked
+                    .upgrade()
+                    .is_some_and(|demand| demand.request_key_frame())
+            {
+                return true;
             }
             super::pad::src_pad_event(pad, parent, event)
         })

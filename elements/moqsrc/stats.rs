@@ -57,6 +57,7 @@ fn of_track(stats: &TrackStats) -> gst::structure::Builder {
         .field("missing-groups", dropped.missing_groups)
         .field("aborted-groups", dropped.aborted_groups)
         .field("overflow-groups", dropped.overflow_groups)
+        .field("key-requests", stats.key_requests)
         .field("delay", stats.delay)
         .field("jitter", stats.jitter)
 }

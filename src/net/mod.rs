@@ -4,6 +4,7 @@ pub mod config;
 pub mod error;
 pub mod publish;
 pub mod relay;
+pub mod requests;
 pub mod session;
 pub mod subscribe;
 pub mod transport;

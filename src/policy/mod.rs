@@ -12,6 +12,7 @@
 //! | [`group`] | where the groups of a published track start |
 //! | [`generation`] | running time → media time of a published broadcast |
 //! | [`tally`] | how often a loss is told of |
+//! | [`wants`] | which key frames a player asks for, and how often |
 //! | [`retry`] | how long to wait before the next attempt |
 
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ pub mod reorder;
 pub mod retry;
 pub mod tally;
 pub mod timeline;
+pub mod wants;
 
 /// A point in time or a span, in nanoseconds.
 pub type Nanos = i64;

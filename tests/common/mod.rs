@@ -5,6 +5,7 @@
 pub mod codecs;
 pub mod foreign;
 pub mod interop;
+pub mod key_requests;
 pub mod launch;
 pub mod moq_cli;
 pub mod moq_gst;

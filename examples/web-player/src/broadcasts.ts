@@ -16,6 +16,8 @@ export function liveBroadcasts(connection: MoqWatch["connection"]): Signals.Gett
 async function follow(announced: Announced, names: Signals.Signal<string[]>): Promise<void> {
 	const live = new Set<string>();
 	for (let event = await announced.next(); event; event = await announced.next()) {
+		// A name with a segment that begins with a dot is hidden; relays that speak moq-transport may tell it all the same.
+		if (event.path.split("/").some((segment) => segment.startsWith("."))) continue;
 		if (event.active) live.add(event.path);
 		else live.delete(event.path);
 		names.set([...live].sort((a, b) => a.localeCompare(b, undefined, { numeric: true })));

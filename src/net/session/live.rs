@@ -47,8 +47,9 @@ pub async fn connect(shared: &Shared, dial: Dial<'_>) -> Result<Live> {
     };
     let mut client = moq_net::Client::new().with_versions(versions);
     client = match shared.role {
-        Role::Publisher => client.with_publisher(&shared.origin),
-        Role::Subscriber => client.with_subscriber(shared.origin.clone()),
+        // moq-lite has no word before draft 07 for who wants to know of names that begin with a dot: the publisher decides.
+        Role::Publisher => client.with_publisher(shared.origin.consume().with_hidden(true)),
+        Role::Subscriber => client.with_subscriber(shared.heard.clone()),
     };
     if wire == Wire::Quic {
         client = client

@@ -148,7 +148,29 @@ impl Connection {
     ///
     /// Connections with equal configuration, role and retention are one. One that has failed is never joined.
     pub fn open(config: ConnectConfig, role: Role, retention: Retention) -> Self {
-        let key = registry::Key::new(config, role, retention);
+        Self::join(registry::Key::new(config, role, retention))
+    }
+
+    /// A subscriber's connection over which only those broadcasts are heard of that are below a path, also when it has a segment
+    /// that begins with a dot, which hides them from all others. Never blocks.
+    ///
+    /// # Errors
+    /// [`Cause::Settings`] for a path that nothing can be asked for below.
+    pub(in crate::net) fn watch(
+        config: ConnectConfig,
+        below: &str,
+        retention: Retention,
+    ) -> Result<Self> {
+        moq_net::Pattern::subtree(below).map_err(|err| {
+            let text = format!("what is published below “{below}” cannot be asked for: {err}");
+            Error::new(Cause::Settings, text)
+        })?;
+        let mut key = registry::Key::new(config, Role::Subscriber, retention);
+        key.below = Some(below.to_owned());
+        Ok(Self::join(key))
+    }
+
+    fn join(key: registry::Key) -> Self {
         let guard = registry::join(key, start);
         let origin = guard.shared.origin.clone();
         Self { guard, origin }

@@ -16,6 +16,8 @@ pub struct Key {
     pub config: Arc<ConnectConfig>,
     pub role: Role,
     pub retention: Retention,
+    /// What alone is heard of, of all that the relay announces.
+    pub below: Option<String>,
 }
 
 impl Key {
@@ -24,6 +26,7 @@ impl Key {
             config: Arc::new(config),
             role,
             retention,
+            below: None,
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Shared {
     /// For how long what the tracks carry is of use.
     pub deadlines: Deadlines,
     pub origin: origin::Producer,
+    /// What of `origin` a subscriber's sessions fill; what they ask the relay to announce is made of it.
+    pub heard: origin::Producer,
     pub state: watch::Sender<State>,
     pub tokens: Tokens,
     /// Told when the token changes; the task alone waits for it.
@@ -49,7 +51,13 @@ impl Shared {
     pub fn new(key: &Key) -> Arc<Self> {
         let (origin, driver) = origin::Producer::new(origin_config(key.retention));
         runtime::handle().spawn(moq_net::time::run(driver));
+        let below = key.below.as_deref().map(moq_net::Pattern::subtree);
+        let heard = match below {
+            Some(Ok(below)) => origin.scope("", &below.into()).ok(),
+            _ => None,
+        };
         Arc::new(Self {
+            heard: heard.unwrap_or_else(|| origin.clone()),
             config: key.config.clone(),
             role: key.role,
             patience: key.retention.age,

@@ -160,6 +160,15 @@ impl TrackReader {
         }
     }
 
+    /// The next group that has begun, if there is one now.
+    pub(in crate::net) async fn next_group_at_hand(&mut self) -> Option<GroupReader> {
+        tokio::select! {
+            biased;
+            next = self.next_group() => next.ok().flatten(),
+            () = std::future::ready(()) => None,
+        }
+    }
+
     /// The newest group that the publisher has begun, as far as is known.
     pub fn latest(&self) -> Option<u64> {
         self.subscriber.latest()
@@ -194,6 +203,26 @@ impl GroupReader {
             Ok(None) => Err(GroupEnd::Whole),
             Err(err) if is_given_up(&err) => Err(GroupEnd::GivenUp),
             Err(_) => Err(GroupEnd::Broken),
+        }
+    }
+}
+
+/// A frame that was not read.
+pub(in crate::net) struct TooLarge;
+
+impl GroupReader {
+    /// The payload of the next frame, `None` at the end of the group whatever it is.
+    ///
+    /// # Errors
+    /// [`TooLarge`] for a frame of more than `limit` bytes, before they have come.
+    pub(in crate::net) async fn read_within(
+        &mut self,
+        limit: u64,
+    ) -> std::result::Result<Option<Bytes>, TooLarge> {
+        match self.consumer.next_frame().await {
+            Ok(Some(frame)) if frame.size > limit => Err(TooLarge),
+            Ok(Some(mut frame)) => Ok(frame.read_all().await.ok()),
+            Ok(None) | Err(_) => Ok(None),
         }
     }
 }

@@ -531,6 +531,15 @@ impl<T> Reorder<T> {
         self.current.map(|current| (current, self.next))
     }
 
+    /// Something is missing and nothing is at hand to go on with: only a newer group helps.
+    pub fn is_broken(&self) -> bool {
+        let Some(current) = self.current else {
+            return false;
+        };
+        let cut = |group: &Group<T>| group.cut;
+        self.frames == 0 && (self.discont || self.groups.get(&current).is_some_and(cut))
+    }
+
     /// What is held: groups, frames, bytes.
     pub fn held(&self) -> (usize, usize, usize) {
         (self.groups.len(), self.frames, self.bytes)

@@ -4,6 +4,7 @@
 //! has settled they are held; then the segment opens at the live edge.
 
 mod epoch;
+mod standing;
 mod track;
 
 #[cfg(test)]
@@ -195,6 +196,7 @@ impl Engine {
             return;
         };
         track.heard = Some(now);
+        track.standing.note(now);
         if index == 0 && track.rendition.is_video() {
             track.learn_from_key_frame(&frame.payload);
             if let Some(depth) = track.stated_depth {
@@ -289,6 +291,23 @@ impl Engine {
     /// The publisher ended the track, and it has not begun again.
     pub fn is_finished(&self, id: TrackId) -> bool {
         self.tracks.get(&id).is_some_and(|track| track.finished)
+    }
+
+    /// When a video track began to need a key frame, or will when nothing of it comes until then: the rest of a group was given up,
+    /// playing begins with the next group, or the picture stands. `None` while all is well.
+    ///
+    /// A group that is given up on the way mostly looks like one of which nothing more comes: the protocol library waits for
+    /// another route to go on with it.
+    pub fn needs_key_frame(&self, id: TrackId, now: Nanos) -> Option<Nanos> {
+        let track = self.tracks.get(&id)?;
+        if !track.rendition.is_video() || track.finished || track.reorder.held().1 > 0 {
+            return None;
+        }
+        let begins_later = track.skipping.is_some() && track.reorder.position().is_none();
+        if begins_later || track.reorder.is_broken() {
+            return Some(now);
+        }
+        track.standing.from(track.interval)
     }
 
     /// The tracks of which a frame was pushed after an end that downstream knows, since the last call.

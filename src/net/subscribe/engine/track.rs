@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Queue, media_nanos};
+use super::{Queue, media_nanos, standing::Standing};
 use crate::{
     media::{
         catalog::{Rendition, VideoRendition},
@@ -42,6 +42,8 @@ pub struct TrackStats {
     /// Frames that came after the time at which they were to be presented.
     pub late_frames: u64,
     pub malformed_frames: u64,
+    /// How often a key frame of it was asked for.
+    pub key_requests: u64,
     pub dropped: Dropped,
     /// How far behind the timeline this track's best frames are.
     pub delay: Nanos,
@@ -101,6 +103,7 @@ pub(super) struct Track {
     stamped: Nanos,
     /// When a frame last arrived.
     pub(super) heard: Option<Nanos>,
+    pub(super) standing: Standing,
     pub(super) last_media: Option<Nanos>,
     pub(super) interval: Option<Nanos>,
     pub(super) rejoined: bool,
@@ -141,6 +144,7 @@ impl Track {
             shift: 0,
             stamped: Nanos::MIN / 2,
             heard: None,
+            standing: Standing::default(),
             last_media: None,
             interval: None,
             rejoined: true,
@@ -225,6 +229,7 @@ impl Track {
         self.joined_group = false;
         self.edge = None;
         self.ahead = None;
+        self.standing.reset();
         self.last_media = None;
         self.rejoined = true;
         self.discont = true;

@@ -15,6 +15,7 @@ use super::engine::{Queue, TrackStats};
 use crate::{
     media::catalog::Catalog,
     net::{
+        config::{ConnectConfig, Secret},
         error::{Cause, Error},
         session::Connection,
     },
@@ -43,6 +44,8 @@ pub struct PlayerConfig {
     pub broadcast_timeout: Duration,
     /// After how long of silence a retracted broadcast counts as ended when its protocol version cannot say so.
     pub silence_is_end: Duration,
+    /// What the connection is made from over which key frames are asked for; `None` = they are not.
+    pub requests: Option<ConnectConfig>,
 }
 
 /// What a player tells. Sent from the runtime: the receiver must not block.
@@ -60,6 +63,8 @@ pub enum PlayerEvent {
     Resumed { track: String },
     /// Something cannot be used; the rest goes on.
     Warning(Error),
+    /// Key frames cannot be asked for, or nobody listens. Each is told once.
+    Unheard(Error),
     /// It cannot go on.
     Failed(Error),
 }
@@ -73,6 +78,8 @@ enum Command {
     Playing(bool),
     Latency(Nanos),
     MaxAge(Option<Duration>),
+    KeyFrame { name: String },
+    Token(Option<Secret>),
 }
 
 /// A handle; dropping it stops playing.
@@ -80,6 +87,7 @@ pub struct Player {
     commands: mpsc::UnboundedSender<Command>,
     stats: Arc<Mutex<PlayerStats>>,
     task: AbortHandle,
+    asks: bool,
 }
 
 impl Player {
@@ -94,6 +102,7 @@ impl Player {
         let (commands, received) = mpsc::unbounded_channel();
         let stats = Arc::<Mutex<PlayerStats>>::default();
         let events: Arc<dyn Fn(PlayerEvent) + Send + Sync> = Arc::new(events);
+        let asks = config.requests.is_some();
         let run = Run::new(
             connection,
             config,
@@ -118,6 +127,7 @@ impl Player {
             commands,
             stats,
             task: handle,
+            asks,
         }
     }
 
@@ -147,6 +157,21 @@ impl Player {
 
     pub fn set_max_age(&self, max_age: Option<Duration>) {
         self.send(Command::MaxAge(max_age));
+    }
+
+    /// Asks the publisher for a key frame of a video track that is played; false when that is not allowed. Never blocks.
+    pub fn request_key_frame(&self, name: &str) -> bool {
+        if self.asks {
+            self.send(Command::KeyFrame {
+                name: name.to_owned(),
+            });
+        }
+        self.asks
+    }
+
+    /// The token for the next dial of the connection over which key frames are asked for.
+    pub fn set_token(&self, token: Option<Secret>) {
+        self.send(Command::Token(token));
     }
 
     /// At most 100 ms old.

@@ -22,6 +22,7 @@ use crate::{
     media::catalog::Catalog,
     net::{
         error::{Cause, Error, limit_text},
+        requests::Asker,
         session::{Connection, State},
         subscribe::{
             catalog::Catalogs,
@@ -61,6 +62,7 @@ pub(super) struct Run {
     stats_at: Instant,
 
     engine: Engine,
+    asker: Option<Asker>,
     playing: bool,
     wanted: BTreeMap<String, Wanted>,
     next_id: usize,
@@ -93,7 +95,13 @@ impl Run {
         commands: mpsc::UnboundedReceiver<Command>,
         stats: Arc<Mutex<PlayerStats>>,
     ) -> Self {
+        let asker = config.requests.clone().map(|requests| {
+            let events = events.clone();
+            let tell = move |err| events(PlayerEvent::Unheard(err));
+            Asker::new(requests, &config.broadcast, tell)
+        });
         Self {
+            asker,
             engine: Engine::new(config.latency, config.start),
             max_age: watch::Sender::new(max_age(&config)),
             discovery: Discovery::new(&connection, &config.broadcast),
@@ -153,6 +161,9 @@ impl Run {
                 }
             }
             self.stop_readers();
+            if let Some(asker) = &mut self.asker {
+                asker.clear();
+            }
             if self.heard_any {
                 retry.reset();
             } else if !self.pause(retry.next_delay()).await {
@@ -272,6 +283,7 @@ impl Run {
         loop {
             let again = self.resubscribe(&broadcast);
             let wake = self.advance().into_iter().chain(again);
+            let wake = wake.chain(self.asker.as_mut().and_then(Asker::poll));
             if self.ended() {
                 return Outcome::Ended;
             }
@@ -341,8 +353,10 @@ impl Run {
         let advanced = self.engine.advance(now);
         self.tell_resumed();
         self.give_up_groups();
+        let look = self.note_missing(now);
         self.publish_stats();
-        advanced.wake.map(|wake| {
+        let wake = advanced.wake.into_iter().chain(look).min();
+        wake.map(|wake| {
             Instant::now() + Duration::from_nanos(u64::try_from(wake - now).unwrap_or(0))
         })
     }
@@ -359,7 +373,11 @@ impl Run {
         let mut stats = self.stats.lock();
         stats.retain(|name, _| self.wanted.contains_key(name));
         for (name, wanted) in &self.wanted {
-            match (self.engine.stats(wanted.id), stats.get_mut(name)) {
+            let now = self.engine.stats(wanted.id).map(|mut now| {
+                now.key_requests = self.asker.as_ref().map_or(0, |asker| asker.total(name));
+                now
+            });
+            match (now, stats.get_mut(name)) {
                 (Some(now), Some(told)) => *told = now,
                 (Some(now), None) => {
                     stats.insert(name.clone(), now);

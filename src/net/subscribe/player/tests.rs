@@ -55,6 +55,7 @@ fn play(relay: &Relay) -> (Player, Connection, mpsc::Receiver<PlayerEvent>) {
         catalog: CatalogFormat::default(),
         broadcast_timeout: Duration::ZERO,
         silence_is_end: SILENCE,
+        requests: None,
     };
     let (told, events) = mpsc::channel();
     let player = Player::start(

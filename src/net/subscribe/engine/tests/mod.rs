@@ -2,6 +2,7 @@
 
 mod ends;
 mod formats;
+mod keys;
 mod mapping;
 
 use bytes::Bytes;

@@ -22,7 +22,7 @@ use crate::{
             track::{self, Arrival, Place, Reading},
         },
     },
-    policy::{retry::Backoff, timeline::TrackId},
+    policy::{Nanos, retry::Backoff, timeline::TrackId},
 };
 
 /// How long after its end a track is looked at again, while the catalog lists it: between a half of the first and the last. A
@@ -38,6 +38,8 @@ pub(super) struct Wanted {
     elsewhere: bool,
     /// A group came since it was subscribed.
     heard: bool,
+    /// The newest group that has begun.
+    newest: u64,
     /// Groups before this one are not read any further.
     floor: watch::Sender<u64>,
     /// When a subscription that broke is made again.
@@ -56,6 +58,7 @@ impl Wanted {
             reader: None,
             elsewhere: false,
             heard: false,
+            newest: 0,
             floor: watch::Sender::new(0),
             again: None,
             retry: Backoff::new(
@@ -128,6 +131,9 @@ impl Run {
                 self.subscribe(&name, broadcast);
             }
             Command::Disable { name } => {
+                if let Some(asker) = &mut self.asker {
+                    asker.remove(&name);
+                }
                 if let Some(wanted) = self.wanted.remove(&name) {
                     if let Some(reader) = wanted.reader {
                         reader.abort();
@@ -139,6 +145,9 @@ impl Run {
                 self.playing = playing;
                 self.stop_readers();
                 self.engine.rejoin();
+                if let Some(asker) = &mut self.asker {
+                    asker.clear();
+                }
                 if playing {
                     let names: Vec<_> = self.wanted.keys().cloned().collect();
                     for name in names {
@@ -156,6 +165,48 @@ impl Run {
                 self.config.max_age = age;
                 self.max_age.send_replace(max_age(&self.config));
             }
+            Command::KeyFrame { name } => {
+                let is_played = broadcast.is_some() && self.playing && self.is_asked_for(&name);
+                if let Some(asker) = self.asker.as_mut().filter(|_| is_played) {
+                    asker.ask(&name);
+                }
+            }
+            Command::Token(token) => {
+                if let Some(asker) = &mut self.asker {
+                    asker.set_token(token);
+                }
+            }
+        }
+    }
+
+    /// Key frames are asked for where they are made: not of tracks of other broadcasts, whose publishers listen elsewhere.
+    fn is_asked_for(&self, name: &str) -> bool {
+        let catalog = self.catalog.as_ref();
+        let rendition = catalog.and_then(|catalog| catalog.rendition(name));
+        let is_here = rendition.is_some_and(|it| it.is_video() && it.broadcast().is_none());
+        is_here && self.wanted.contains_key(name)
+    }
+
+    /// Has key frames asked for where nothing can be decoded without; says when to look again.
+    pub(super) fn note_missing(&mut self, now: Nanos) -> Option<Nanos> {
+        let asker = self.asker.as_mut()?;
+        let mut again = None::<Nanos>;
+        for (name, wanted) in self.wanted.iter().filter(|(_, wanted)| !wanted.elsewhere) {
+            let from = self.engine.needs_key_frame(wanted.id, now);
+            asker.set_missing(name, from.is_some_and(|from| from <= now));
+            let later = from.filter(|from| *from > now);
+            again = again.into_iter().chain(later).min();
+        }
+        again
+    }
+
+    /// The first frame of a group came.
+    fn note_key_frame(&mut self, id: TrackId, seq: u64) {
+        let of = self.wanted.iter().find(|(_, wanted)| wanted.id == id);
+        if let (Some(asker), Some((name, wanted))) = (&mut self.asker, of)
+            && seq >= wanted.newest
+        {
+            asker.key_frame(name);
         }
     }
 
@@ -245,6 +296,7 @@ impl Run {
             .filter(|sibling| !sibling.is_for_the_same(&self.discovery));
         wanted.elsewhere = sibling.is_some();
         wanted.heard = false;
+        wanted.newest = 0;
         let place = sibling.map_or_else(|| Place::Here(broadcast.clone()), Place::Elsewhere);
         wanted.floor = watch::Sender::new(0);
         let reading = Reading {
@@ -274,6 +326,7 @@ impl Run {
             Arrival::GroupStarted { seq } => {
                 if let Some(wanted) = self.wanted_by(id) {
                     wanted.heard = true;
+                    wanted.newest = wanted.newest.max(seq);
                     wanted.retry.reset();
                 }
                 self.engine.group_started(id, seq);
@@ -284,6 +337,9 @@ impl Run {
                 payload,
                 now,
             } => {
+                if index == 0 {
+                    self.note_key_frame(id, seq);
+                }
                 if let Err(err) = self.engine.object(id, (seq, index), payload, now) {
                     tracing::debug!(seq, %err, "malformed frame dropped");
                 }
