@@ -130,6 +130,7 @@ fn strangers_disturb_nothing_whatever_they_say() {
     let options = TrackOptions {
         priority: 0,
         max_age: LIMIT,
+        timely: false,
     };
     let mut control = stranger.track(".control", options).expect("a track");
     let deep = format!("{{\"keyFrames\":{}", "[".repeat(20_000));

@@ -112,9 +112,9 @@ impl Stream {
     }
 }
 
-/// Whether what waits will have gone in time when it goes on as it went for `span`. A key frame is not behind more and more
-/// because it takes its time: its oldest byte is written with its last.
-fn catches_up(before: u64, now: u64, span: Nanos) -> bool {
+/// Whether what waits, or how late it is, will have gone in time when it goes on as it went for `span`. A key frame is not behind
+/// more and more because it takes its time: its oldest byte is written with its last.
+pub fn catches_up(before: u64, now: u64, span: Nanos) -> bool {
     let gone = u128::from(before.saturating_sub(now));
     u128::from(now) * span.unsigned_abs() as u128 <= gone * CATCHES_UP.unsigned_abs() as u128
 }

@@ -183,6 +183,7 @@ impl Asker {
         let options = TrackOptions {
             priority: PRIORITY,
             max_age: RETENTION.age,
+            timely: false,
         };
         let mut control = broadcast.track(TRACK, options)?;
         // Before the announcement: whoever acts on that finds it.

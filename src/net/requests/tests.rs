@@ -75,6 +75,7 @@ fn stranger(connection: &Connection, name: &str) -> (Broadcast, TrackWriter) {
     let options = TrackOptions {
         priority: 0,
         max_age: LIMIT,
+        timely: false,
     };
     let track = broadcast.track(TRACK, options).unwrap();
     (broadcast, track)

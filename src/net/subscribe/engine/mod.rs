@@ -6,6 +6,7 @@
 mod epoch;
 mod standing;
 mod track;
+mod trailing;
 
 #[cfg(test)]
 mod tests;
@@ -223,8 +224,9 @@ impl Engine {
                 .edge
                 .zip(due)
                 .is_some_and(|(edge, due)| due >= edge + self.latency);
-            if presented && due.is_some_and(|due| due < now) {
-                track.stats.late_frames += 1;
+            if let Some(late) = due.filter(|_| presented).map(|due| now - due) {
+                track.stats.late_frames += u64::from(late > 0);
+                track.trailing.note(seq, now, late, self.latency);
             }
             if !track.skips(seq) {
                 let item = Unit {
@@ -294,13 +296,19 @@ impl Engine {
     }
 
     /// When a video track began to need a key frame, or will when nothing of it comes until then: the rest of a group was given up,
-    /// playing begins with the next group, or the picture stands. `None` while all is well.
+    /// playing begins with the next group, what comes is too late and stays so, or the picture stands. `None` while all is well.
     ///
     /// A group that is given up on the way mostly looks like one of which nothing more comes: the protocol library waits for
     /// another route to go on with it.
     pub fn needs_key_frame(&self, id: TrackId, now: Nanos) -> Option<Nanos> {
         let track = self.tracks.get(&id)?;
-        if !track.rendition.is_video() || track.finished || track.reorder.held().1 > 0 {
+        if !track.rendition.is_video() || track.finished {
+            return None;
+        }
+        if track.trailing.is_hopeless() {
+            return Some(now);
+        }
+        if track.reorder.held().1 > 0 {
             return None;
         }
         let begins_later = track.skipping.is_some() && track.reorder.position().is_none();

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Queue, media_nanos, standing::Standing};
+use super::{Queue, media_nanos, standing::Standing, trailing::Trailing};
 use crate::{
     media::{
         catalog::{Rendition, VideoRendition},
@@ -104,6 +104,7 @@ pub(super) struct Track {
     /// When a frame last arrived.
     pub(super) heard: Option<Nanos>,
     pub(super) standing: Standing,
+    pub(super) trailing: Trailing,
     pub(super) last_media: Option<Nanos>,
     pub(super) interval: Option<Nanos>,
     pub(super) rejoined: bool,
@@ -145,6 +146,7 @@ impl Track {
             stamped: Nanos::MIN / 2,
             heard: None,
             standing: Standing::default(),
+            trailing: Trailing::default(),
             last_media: None,
             interval: None,
             rejoined: true,
@@ -230,6 +232,7 @@ impl Track {
         self.edge = None;
         self.ahead = None;
         self.standing.reset();
+        self.trailing.reset();
         self.last_media = None;
         self.rejoined = true;
         self.discont = true;
