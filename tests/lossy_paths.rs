@@ -39,8 +39,9 @@ impl Rig {
     }
 }
 
-/// Plays six seconds over a path; nothing is broken, next to nothing is missing and enough of it is in time.
+/// Plays six seconds over a path; nothing is broken, and of all that was sent meanwhile enough came, and came in time.
 fn plays_over(path: PathSettings, complete: f64, in_time: f64) {
+    let delay = path.delay;
     let rig = Rig::new(30, path);
     rig.feed.video.wait_after_key(10);
     let view = ViewOptions::new(&rig.url).play();
@@ -49,14 +50,14 @@ fn plays_over(path: PathSettings, complete: f64, in_time: f64) {
     let indices = assert_decodable(&sent, &got);
     let span = indices[indices.len() - 1] - indices[0] + 1;
     let received = indices.len() as f64 / span as f64;
-    let share = view.in_time();
+    let share = view.in_time(&sent, delay);
     let (rendered, dropped) = view.rendered("video-sink");
     let lost = rig.proxy.stats().down.lost.total();
     eprintln!(
         "received {received:.3}, in time {share:.3}, rendered {rendered}, dropped {dropped}, packets lost {lost}"
     );
     assert!(received >= complete, "{received} of the frames came");
-    assert!(share >= in_time, "{share} of the frames came in time");
+    assert!(share >= in_time, "{share} of what was sent came in time");
     view.assert_undisturbed();
 }
 
@@ -73,6 +74,11 @@ fn one_percent_of_loss_is_made_up_for_within_latency() {
 #[test]
 fn three_percent_of_loss_are_made_up_for_within_latency() {
     plays_over(lossy(20, 3.0), 0.95, 0.95);
+}
+
+#[test]
+fn five_percent_of_loss_are_made_up_for_within_latency() {
+    plays_over(lossy(20, 5.0), 0.99, 0.98);
 }
 
 #[test]
@@ -93,15 +99,17 @@ fn loss_between_publisher_and_relay_is_made_up_for_within_latency() {
     feed.video.wait_after_key(10);
     let view = ViewOptions::new(&relay.url()).play();
     let got = view.video.wait_count(180);
-    let indices = assert_decodable(&feed.video.all(), &got);
+    let sent = feed.video.all();
+    let indices = assert_decodable(&sent, &got);
     let span = indices[indices.len() - 1] - indices[0] + 1;
     assert!(
         indices.len() * 100 >= span * 98,
         "{} of {span}",
         indices.len()
     );
-    let share = view.in_time();
-    assert!(share >= 0.97, "{share} of the frames came in time");
+    let share = view.in_time(&sent, Duration::from_millis(20));
+    eprintln!("in time {share:.3}");
+    assert!(share >= 0.97, "{share} of what was sent came in time");
     view.assert_undisturbed();
 }
 
@@ -123,8 +131,7 @@ fn a_decoder_sees_no_broken_picture_through_loss_and_a_cut() {
     view.assert_undisturbed();
 }
 
-/// Delay between publisher and sink, in ms, of what was presented before and after; and how long after the path was back
-/// the first frame came.
+/// Playing goes on in time: from the first frame that is on time again all are presented with the delay of before.
 fn heals_after(cut: Duration, limit: Duration) {
     let rig = Rig::new(30, delay(20));
     let view = ViewOptions::new(&rig.url).play();
@@ -142,10 +149,12 @@ fn heals_after(cut: Duration, limit: Duration) {
     let sent = rig.feed.video.all();
     assert_decodable(&sent, &after);
     let resumed = Duration::from_nanos((first - back) as u64);
-    let delays = path_delays(&view, &sent, &after[after.len() - 30..]);
-    let (before, after_cut) = (spread(before).0, spread(delays).0);
+    let resumed_at = after.iter().position(|seen| view.arrived(seen) >= first);
+    let again = &after[resumed_at.expect("it plays")..];
+    let (after_cut, least, most) = spread(path_delays(&view, &sent, again));
+    let before = spread(before).0;
     eprintln!(
-        "playing {resumed:?} after the path was back, delay {before:.1} ms before, {after_cut:.1} ms after"
+        "playing {resumed:?} after the path was back, delay {before:.1} ms before, {after_cut:.1} ({least:.1} to {most:.1}) ms after"
     );
     assert_in_sync(&view, &rig.feed);
     view.assert_undisturbed();
@@ -154,8 +163,8 @@ fn heals_after(cut: Duration, limit: Duration) {
         "played {resumed:?} after the path was back"
     );
     assert!(
-        (after_cut - before).abs() <= TOLERANCE_MS,
-        "{before} ms, then {after_cut} ms"
+        (least - before).abs().max((most - before).abs()) <= TOLERANCE_MS,
+        "{before} ms, then {least} to {most} ms"
     );
     let missing = after.iter().skip(1).any(Seen::is_discont);
     assert!(missing, "frames were lost in the cut");

@@ -178,15 +178,46 @@ const VALIDATED: Duration = Duration::from_millis(2 * PATH_MS);
 /// before it is validated, and nothing of that arrives: the player is heard again when it has taken another port.
 #[cfg(target_os = "linux")]
 mod another_address {
+    use std::{
+        net::IpAddr,
+        sync::atomic::{AtomicU8, Ordering},
+    };
+
     use super::*;
 
-    fn change_networks(rig: &Rig) {
-        use std::sync::atomic::{AtomicU8, Ordering};
+    fn address() -> IpAddr {
         static NEXT: AtomicU8 = AtomicU8::new(2);
-        let last = NEXT.fetch_add(1, Ordering::Relaxed);
+        [127, 0, 0, NEXT.fetch_add(1, Ordering::Relaxed)].into()
+    }
+
+    fn change_networks(rig: &Rig) {
         rig.proxy.cut(GAP);
-        let count = rig.proxy.rebind_to([127, 0, 0, last].into());
+        let count = rig.proxy.rebind_to(address());
         assert!(count.expect("an address") > 0, "nobody to move");
+    }
+
+    /// What is on its way to the address of before still arrives.
+    fn switch_interfaces(rig: &Rig) {
+        let count = rig.proxy.hand_over_to(address(), 5 * GAP);
+        assert!(count.expect("an address") > 0, "nobody to move");
+    }
+
+    #[test]
+    fn a_player_that_switches_interfaces_misses_no_more_than_a_round_trip_over_webtransport() {
+        let bound = VALIDATED + SLACK;
+        plays_on(Moved::Player, "webtransport", switch_interfaces, bound);
+    }
+
+    #[test]
+    fn a_player_that_switches_interfaces_misses_no_more_than_a_round_trip_over_quic() {
+        let bound = VALIDATED + SLACK;
+        plays_on(Moved::Player, "quic", switch_interfaces, bound);
+    }
+
+    #[test]
+    fn a_publisher_that_switches_interfaces_is_not_missed() {
+        let bound = UNNOTICED + SLACK;
+        plays_on(Moved::Publisher, "webtransport", switch_interfaces, bound);
     }
 
     #[test]

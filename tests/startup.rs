@@ -2,9 +2,15 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
-use common::paths::{FeedOptions, ViewOptions, delay, path_to, relay};
+use common::paths::{Feed, FeedOptions, View, ViewOptions, delay, path_to, relay};
+use gstmoq::{net::relay::Relay, netsim::Proxy};
 
 /// One way. Far apart, so that what a busy machine adds is little beside the difference.
 const NEAR_MS: u64 = 10;
@@ -22,28 +28,53 @@ enum Over {
     Either,
 }
 
-/// From PLAYING to the first picture out of the pad, with so much delay between publisher and relay and between relay and
-/// player, one way. The broadcast has been there for a while, and nobody has asked for it.
-fn first_frame(publisher_ms: u64, player_ms: u64, over: Over) -> Duration {
-    let relay = relay();
-    let at = |address| match over {
-        Over::WebTransport => {
-            format!("url=https://{address}/ tls-disable-verify=true transport=webtransport")
+/// A publisher and a player who is about to play, with so much delay between publisher and relay and between relay and player,
+/// one way. The broadcast has been there for a while, and nobody has asked for it.
+struct Rig {
+    view: View,
+    _feed: Feed,
+    _paths: [Proxy; 2],
+    _relay: Relay,
+}
+
+impl Rig {
+    fn new(publisher_ms: u64, player_ms: u64, over: Over) -> Self {
+        let relay = relay();
+        let at = |address| match over {
+            Over::WebTransport => {
+                format!("url=https://{address}/ tls-disable-verify=true transport=webtransport")
+            }
+            Over::Quic => format!("url=moql://{address}/ tls-disable-verify=true"),
+            Over::Either => format!("url=https://{address}/ tls-disable-verify=true"),
+        };
+        let (there, _) = path_to(relay.bound()[0], delay(publisher_ms));
+        let (here, _) = path_to(relay.bound()[0], delay(player_ms));
+        let feed = FeedOptions::to(&at(there.addr())).gop(60).start();
+        feed.video.wait("a publisher", |sent| sent.len() > 30);
+        common::wait_until("an announcement", || !relay.announced().is_empty());
+        feed.video.wait_after_key(12);
+        let view = ViewOptions::to(&at(here.addr())).launch();
+        view.pipeline.set(gst::State::Paused);
+        Self {
+            view,
+            _feed: feed,
+            _paths: [there, here],
+            _relay: relay,
         }
-        Over::Quic => format!("url=moql://{address}/ tls-disable-verify=true"),
-        Over::Either => format!("url=https://{address}/ tls-disable-verify=true"),
-    };
-    let (there, _) = path_to(relay.bound()[0], delay(publisher_ms));
-    let (here, _) = path_to(relay.bound()[0], delay(player_ms));
-    let feed = FeedOptions::to(&at(there.addr())).gop(60).start();
-    feed.video.wait("a publisher", |sent| sent.len() > 30);
-    common::wait_until("an announcement", || !relay.announced().is_empty());
-    feed.video.wait_after_key(12);
-    let view = ViewOptions::to(&at(here.addr())).launch();
-    view.pipeline.set(gst::State::Paused);
+    }
+
+    /// Plays until the first picture is out of the pad.
+    fn play(&self) {
+        self.view.pipeline.set(gst::State::Playing);
+        self.view.video.wait_count(1);
+    }
+}
+
+/// From PLAYING to the first picture out of the pad.
+fn first_frame(publisher_ms: u64, player_ms: u64, over: Over) -> Duration {
+    let rig = Rig::new(publisher_ms, player_ms, over);
     let start = Instant::now();
-    view.pipeline.set(gst::State::Playing);
-    view.video.wait_count(1);
+    rig.play();
     start.elapsed()
 }
 
@@ -85,4 +116,106 @@ fn over_webtransport_it_is_one_round_trip_more() {
     let (publisher, player) = round_trips(Over::WebTransport);
     assert!(publisher < 1.0 + SLACK, "{publisher}");
     assert!(player < 7.0 + SLACK, "{player}");
+}
+
+/// Runs a test of this file again, in a process that writes traces to a folder of its own.
+fn traced(name: &str, test: impl FnOnce(&Path)) {
+    let folder = tempfile::tempdir().expect("a folder");
+    traced_in(name, folder.path(), test);
+}
+
+/// The environment is that of a process, and read by all of its tests.
+fn traced_in(name: &str, folder: &Path, test: impl FnOnce(&Path)) {
+    const FOLDER: &str = "QLOGDIR";
+    const AGAIN: &str = "TRACED_BY_TEST";
+    if std::env::var_os(AGAIN).is_some() {
+        return test(Path::new(&std::env::var_os(FOLDER).expect("set below")));
+    }
+    let status = Command::new(std::env::current_exe().expect("path of the test"))
+        .args(["--exact", name, "--nocapture"])
+        .env(AGAIN, name)
+        .env(FOLDER, folder)
+        .status();
+    assert!(status.expect("it runs").success(), "{name}");
+}
+
+fn files(folder: &Path) -> BTreeSet<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    entries.map(|entry| entry.expect("a file").path()).collect()
+}
+
+/// One way, so far that what a machine hesitates is not taken for another flight.
+const WIRE_MS: u64 = 100;
+
+/// The round trips in a trace of one that dialled, up to `until`, in ms of the trace.
+///
+/// A flight begins with the first packet sent after the one before it was answered; it is answered by the first packet that
+/// is received a round trip of the path after its beginning, or later. So what the machine takes between an answer and what
+/// follows from it is no part of a flight.
+fn flights(trace: &str, until: f64) -> u32 {
+    let (mut begun, mut answered) = (None, 0);
+    for line in trace.split('\x1e').filter(|line| !line.trim().is_empty()) {
+        let event: serde_json::Value = serde_json::from_str(line).expect("an event");
+        let Some(at) = event["time"].as_f64().filter(|at| *at <= until) else {
+            continue;
+        };
+        match (event["name"].as_str(), begun) {
+            (Some("transport:packet_sent"), None) => begun = Some(at),
+            (Some("transport:packet_received"), Some(since))
+                if at - since >= (2 * WIRE_MS) as f64 =>
+            {
+                (begun, answered) = (None, answered + 1);
+            }
+            _ => {}
+        }
+    }
+    answered
+}
+
+/// Counts the player's round trips to the first picture in its trace, which has its beginning in its name.
+fn flights_to_the_first_picture(folder: &Path, over: Over) -> u32 {
+    let rig = Rig::new(NEAR_MS, WIRE_MS, over);
+    let before = files(folder);
+    rig.play();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("now");
+    let after = files(folder);
+    let [file] = after.difference(&before).collect::<Vec<_>>()[..] else {
+        panic!("one trace is the player's: {before:?}, then {after:?}");
+    };
+    let name = file.file_name().and_then(|name| name.to_str());
+    let (begun, whose) = name.and_then(|name| name.split_once('-')).expect("a name");
+    assert!(whose.starts_with("client-"), "{whose}");
+    let until = now.as_secs_f64() * 1e3 - begun.parse::<f64>().expect("a time");
+    let trace = std::fs::read_to_string(file).expect("a trace");
+    let flights = flights(&trace, until);
+    eprintln!("{flights} flights in {until:.0} ms");
+    flights
+}
+
+#[test]
+fn on_the_wire_the_first_picture_is_six_flights_away_over_raw_quic() {
+    let name = "on_the_wire_the_first_picture_is_six_flights_away_over_raw_quic";
+    traced(name, |folder| {
+        assert_eq!(flights_to_the_first_picture(folder, Over::Quic), 6);
+        let relay = |file: &PathBuf| file.to_string_lossy().contains("-server-");
+        assert_eq!(files(folder).iter().filter(|file| relay(file)).count(), 1);
+    });
+}
+
+#[test]
+fn on_the_wire_the_first_picture_is_seven_flights_away_over_webtransport() {
+    let name = "on_the_wire_the_first_picture_is_seven_flights_away_over_webtransport";
+    traced(name, |folder| {
+        assert_eq!(flights_to_the_first_picture(folder, Over::WebTransport), 7);
+    });
+}
+
+/// A folder that cannot be written costs nobody the connection.
+#[test]
+fn a_broadcast_is_played_where_no_trace_can_be_written() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let name = "a_broadcast_is_played_where_no_trace_can_be_written";
+    traced_in(name, &file.path().join("no-folder"), |_| {
+        Rig::new(0, 0, Over::Either).play();
+    });
 }

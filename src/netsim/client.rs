@@ -135,6 +135,8 @@ pub(super) struct Clients {
 struct Entry {
     client: Arc<Client>,
     reader: AbortOnDropHandle<()>,
+    /// Keeps the reader of the port before, for a while.
+    leaving: Option<AbortOnDropHandle<()>>,
 }
 
 /// What a proxy keeps to for its clients.
@@ -180,16 +182,27 @@ impl Clients {
         self.table.lock().retain(|_, entry| is_active(entry));
     }
 
-    /// Gives each client a new port towards the target, at `ip` or at any address; returns how many there are. What the
-    /// target sends to the old ports is lost.
-    pub(super) fn rebind(&self, ip: Option<IpAddr>) -> io::Result<usize> {
+    /// Gives each client a new port towards the target, at `ip` or at any address, or none of them; returns how many there
+    /// are. What the target sends to the old ports still comes through for `overlap`.
+    pub(super) fn rebind(&self, ip: Option<IpAddr>, overlap: Duration) -> io::Result<usize> {
+        self.rebind_with(|| upstream_socket(self.target, ip), overlap)
+    }
+
+    fn rebind_with(
+        &self,
+        mut socket: impl FnMut() -> io::Result<Arc<Socket>>,
+        overlap: Duration,
+    ) -> io::Result<usize> {
         let _entered = self.runtime.enter();
-        let mut count = 0;
-        for entry in self.table.lock().values_mut() {
-            let socket = upstream_socket(self.target, ip)?;
-            entry.reader = self.spawn_reader(&entry.client, &socket);
+        let mut table = self.table.lock();
+        let sockets = table.iter().map(|_| socket());
+        let sockets: Vec<_> = sockets.collect::<io::Result<_>>()?;
+        let count = sockets.len();
+        for (entry, socket) in table.values_mut().zip(sockets) {
+            let reader = self.spawn_reader(&entry.client, &socket);
+            let before = std::mem::replace(&mut entry.reader, reader);
+            entry.leaving = (!overlap.is_zero()).then(|| self.spawn_end(before, overlap));
             *entry.client.upstream.lock() = socket;
-            count += 1;
         }
         self.rebinds.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
@@ -255,6 +268,7 @@ impl Clients {
         let entry = Entry {
             client: client.clone(),
             reader,
+            leaving: None,
         };
         table.insert(origin.from, entry);
         Ok(client)
@@ -263,6 +277,13 @@ impl Clients {
     fn spawn_reader(&self, client: &Arc<Client>, socket: &Arc<Socket>) -> AbortOnDropHandle<()> {
         let run = client.clone().run_reader(socket.clone(), self.down.clone());
         AbortOnDropHandle::new(self.runtime.spawn(run))
+    }
+
+    fn spawn_end(&self, reader: AbortOnDropHandle<()>, after: Duration) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(self.runtime.spawn(async move {
+            let _ends_with_this = reader;
+            tokio::time::sleep(after).await;
+        }))
     }
 }
 
@@ -277,3 +298,6 @@ fn upstream_socket(target: SocketAddr, ip: Option<IpAddr>) -> io::Result<Arc<Soc
     });
     Socket::new(UdpSocket::bind((ip, 0))?).map(Arc::new)
 }
+
+#[cfg(test)]
+mod tests;

@@ -249,13 +249,22 @@ impl Proxy {
     /// Gives every client a new port towards the target, as a NAT does that lost its mapping; returns how many clients
     /// there are. What the target sends to an old port from now on is lost, also what is on its way from there; what
     /// waits in the proxy leaves from the new port or still reaches the client. TCP connections stay.
+    ///
+    /// # Errors
+    /// When the system gives no port for one of them; then all keep theirs.
     pub fn rebind(&self) -> io::Result<usize> {
-        self.clients.rebind(None)
+        self.clients.rebind(None, Duration::ZERO)
     }
 
     /// [`Proxy::rebind`] to another address of this machine, `ip`: what a client does that changes networks.
     pub fn rebind_to(&self, ip: IpAddr) -> io::Result<usize> {
-        self.clients.rebind(Some(ip))
+        self.clients.rebind(Some(ip), Duration::ZERO)
+    }
+
+    /// [`Proxy::rebind_to`] without a gap, as from one interface to another while both are up: what the target sends to the
+    /// old ports still reaches the clients for `overlap`.
+    pub fn hand_over_to(&self, ip: IpAddr, overlap: Duration) -> io::Result<usize> {
+        self.clients.rebind(Some(ip), overlap)
     }
 
     /// Forwards nothing any more, in neither direction, for the source addresses that are being served, as a NAT does that
@@ -334,8 +343,8 @@ async fn run_rebinder(clients: Arc<Clients>, epoch: Instant, mut times: Timeline
         };
         sleep_until(at_instant.into()).await;
         times.pop(at);
-        if let Err(error) = clients.rebind(None) {
-            tracing::debug!(%error, "a client could not get a new port");
+        if let Err(error) = clients.rebind(None, Duration::ZERO) {
+            tracing::debug!(%error, "the clients could not get new ports");
         }
     }
 }

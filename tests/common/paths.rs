@@ -486,12 +486,25 @@ impl View {
         Some(ns(seen.running?) + self.base_time() + ns(sink.latency()))
     }
 
-    /// Share of the presented video frames that were at the pad when they were due.
-    pub fn in_time(&self) -> f64 {
+    /// Of the video frames that were sent in the span that was watched, the share that was at the pad in time: before it was
+    /// due at the sink, and no more than `path` and the latency after it was sent. The span goes from the first frame that
+    /// is presented to the last that came.
+    pub fn in_time(&self, sent: &[Sent], path: Duration) -> f64 {
         let all = self.video.all();
-        let in_time = |seen: &Seen| Some(self.arrived(seen) <= self.presented(seen)?);
-        let presented: Vec<_> = all.iter().filter_map(in_time).collect();
-        presented.iter().filter(|in_time| **in_time).count() as f64 / presented.len() as f64
+        let index = |seen: &Seen| sent.iter().rposition(|sent| sent.hash == seen.hash);
+        let limit = i64::from(self.latency_ms) * 1_000_000 + path.as_nanos() as i64;
+        let in_time = |seen: &&Seen| {
+            let arrived = self.arrived(seen);
+            let due = |presented: i64| Some(presented.min(sent[index(seen)?].at + limit));
+            self.presented(seen)
+                .and_then(due)
+                .is_some_and(|due| arrived <= due)
+        };
+        let first = all.iter().find(|seen| seen.running.is_some());
+        let first = first.and_then(index).expect("a frame is presented");
+        let last = all.iter().filter_map(index).max().expect("a frame came");
+        // No frame is presented twice.
+        all.iter().filter(in_time).count() as f64 / (last - first + 1) as f64
     }
 
     /// When it came out of the source, on the pipeline's clock, ns.
@@ -509,12 +522,22 @@ impl View {
         (count("rendered"), count("dropped"))
     }
 
-    /// Waits until a frame that is presented arrives at or after this time of the clock; returns its arrival.
+    /// Waits until frames are presented in time again, as many in a row as half a second has: each arrives at or after this
+    /// time of the clock, follows the frame before it and is there before it is due. Returns the arrival of the first.
     pub fn wait_playing(&self, record: &Record, from: i64) -> i64 {
-        let playing = |seen: &Seen| seen.running.is_some() && self.arrived(seen) >= from;
-        let seen = record.wait("playing again", |seen| seen.iter().any(playing));
-        let first = seen.iter().find(|seen| playing(seen)).expect("waited for");
-        self.arrived(first)
+        const ROW: usize = 15;
+        let in_time = |seen: &Seen| {
+            let arrived = self.arrived(seen);
+            arrived >= from && self.presented(seen).is_some_and(|due| arrived <= due)
+        };
+        let playing = |row: &[Seen]| {
+            row.iter().all(in_time) && row.iter().skip(1).all(|seen| !seen.is_discont())
+        };
+        let seen = record.wait("playing again in time", |seen| {
+            seen.windows(ROW).any(playing)
+        });
+        let row = seen.windows(ROW).find(|row| playing(row));
+        self.arrived(&row.expect("waited for")[0])
     }
 }
 

@@ -89,7 +89,8 @@ struct State<C> {
     dropped_groups: u64,
 }
 
-/// Bounded in bytes and in time; when full it loses its oldest whole group, up to the next key frame.
+/// Bounded in bytes and in time; when full it loses its oldest whole group, up to the next key frame. Gaps that follow each
+/// other are one, so that a silent track fills nothing.
 pub struct TrackQueue<C> {
     state: Mutex<State<C>>,
     filled: Condvar,
@@ -144,7 +145,7 @@ impl<C> TrackQueue<C> {
             Item::Segment { start, .. } => state.segment_start = *start,
             _ => {}
         }
-        state.items.push_back(item);
+        state.append(item);
         while state.bytes > self.max_bytes || state.span() > state.max_span {
             if !state.drop_oldest_group() {
                 break;
@@ -231,6 +232,22 @@ impl<C> TrackQueue<C> {
 }
 
 impl<C> State<C> {
+    fn append(&mut self, item: Item<C>) {
+        if let Item::Gap { start, duration } = &item
+            && let Some(Item::Gap {
+                start: first,
+                duration: whole,
+            }) = self.items.back_mut()
+        {
+            let end = start.saturating_add(*duration);
+            let end = end.max(first.saturating_add(*whole));
+            *first = *start.min(first);
+            *whole = end.saturating_sub(*first);
+            return;
+        }
+        self.items.push_back(item);
+    }
+
     fn has_frames(&self) -> bool {
         self.items.iter().any(|item| matches!(item, Item::Frame(_)))
     }
@@ -330,6 +347,29 @@ mod tests {
         }
         assert_eq!(queue.dropped(), (1, 1));
         assert_eq!(queue.level().1, 30);
+    }
+
+    #[test]
+    fn gaps_of_a_silent_track_that_nobody_takes_are_one() {
+        let queue = TrackQueue::new(100 * MS, 1 << 20);
+        let gap = |start: i64, duration: i64| Item::Gap {
+            start: start * MS,
+            duration: duration * MS,
+        };
+        queue.push(frame(0, true));
+        for n in 0..1000 {
+            queue.push(gap(10 + 20 * n, 20));
+        }
+        queue.push(frame(20_010, false));
+        queue.push(gap(20_020, 20));
+        assert_eq!(popped_pts(&queue), (0, false));
+        assert_eq!(queue.pop(), Popped::Item(gap(10, 20_000)));
+        assert_eq!(popped_pts(&queue), (20_010, false));
+        assert_eq!(queue.pop(), Popped::Item(gap(20_020, 20)));
+        // A mapping that moves back begins earlier.
+        queue.push(gap(30_000, 20));
+        queue.push(gap(29_000, 20));
+        assert_eq!(queue.pop(), Popped::Item(gap(29_000, 1020)));
     }
 
     #[test]

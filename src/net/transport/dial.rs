@@ -16,7 +16,7 @@ use web_transport_quinn::proto::ConnectRequest;
 use super::{
     Session,
     address::{Address, Name},
-    development, endpoint, failure,
+    development, endpoint, failure, qlog,
     race::{Eagerness, race},
     tls, versions,
     wire::{self, Wire},
@@ -128,13 +128,17 @@ async fn client_config(
 ) -> Result<quinn::ClientConfig> {
     let alpns = wire::offered(address, versions, !config.versions.is_empty());
     let files = config.tls.clone();
-    let tls = tokio::task::spawn_blocking(move || tls::client(&files, digest, &alpns))
-        .await
-        .map_err(|_| Error::new(Cause::Tls, "TLS could not be set up"))??;
+    let mut transport = endpoint::transport(config);
+    let (tls, transport) = tokio::task::spawn_blocking(move || {
+        qlog::trace(&mut transport, qlog::Role::Client);
+        tls::client(&files, digest, &alpns).map(|tls| (tls, transport))
+    })
+    .await
+    .map_err(|_| Error::new(Cause::Tls, "TLS could not be set up"))??;
     let quic = QuicClientConfig::try_from(tls)
         .map_err(|err| Error::new(Cause::Tls, format!("TLS cannot carry QUIC: {err}")))?;
     let mut client = quinn::ClientConfig::new(Arc::new(quic));
-    client.transport_config(Arc::new(endpoint::transport(config)));
+    client.transport_config(Arc::new(transport));
     Ok(client)
 }
 

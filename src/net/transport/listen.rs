@@ -10,7 +10,7 @@ use std::{
 use quinn::{IdleTimeout, VarInt};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::{certificate::Resolver, congestion, endpoint, tls, wire::ALPN_WEBTRANSPORT};
+use super::{certificate::Resolver, congestion, endpoint, qlog, tls, wire::ALPN_WEBTRANSPORT};
 use crate::net::{
     config::CongestionControl,
     error::{Cause, Error, Result},
@@ -236,7 +236,9 @@ pub fn quic_config(
     })?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.max_incoming(transport.max_incoming);
-    config.transport_config(Arc::new(transport_config(transport)?));
+    let mut transport = transport_config(transport)?;
+    qlog::trace(&mut transport, qlog::Role::Server);
+    config.transport_config(Arc::new(transport));
     Ok(config)
 }
 

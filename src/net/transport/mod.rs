@@ -11,6 +11,7 @@ pub(in crate::net) mod failure;
 mod gate;
 pub mod listen;
 mod outbox;
+mod qlog;
 mod race;
 mod secrets;
 pub mod tls;

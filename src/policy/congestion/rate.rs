@@ -8,6 +8,11 @@ use crate::policy::{Nanos, SECOND};
 const MAX_RECORDS: usize = 4096;
 /// A packet that is acknowledged later than this gives no sample.
 const MAX_AGE: Nanos = 5 * SECOND;
+/// How many round trips ago something was sent that may still be acknowledged, when something sent later was: by then it is
+/// lost (RFC 9002 section 6.1.2: 9/8), and quinn takes no acknowledgement of what is lost.
+const ROUND_TRIPS: Nanos = 2;
+/// A queue of fewer records is not worth making smaller.
+const MIN_CAPACITY: usize = 64;
 
 /// The state of delivery when something was sent.
 #[derive(Debug, Clone, Copy)]
@@ -73,11 +78,7 @@ impl Delivery {
         self.delivered_at = now;
         let at = self.records.partition_point(|record| record.sent < sent);
         let record = self.records.get(at).copied().filter(|r| r.sent == sent);
-        // From the front: a search would touch seconds of records for each acknowledgement.
-        let oldest = now.saturating_sub(MAX_AGE);
-        while self.records.front().is_some_and(|r| r.sent < oldest) {
-            self.records.pop_front();
-        }
+        self.forget(now, now.saturating_sub(sent).max(min_rtt));
         let record = record?;
         self.first_sent = self.first_sent.max(sent);
         let sending = record.sent.saturating_sub(record.first_sent);
@@ -92,6 +93,20 @@ impl Delivery {
             rate: u64::try_from(rate).unwrap_or(u64::MAX),
             app_limited: record.app_limited,
         })
+    }
+
+    /// Lets go of what cannot be acknowledged any more, after a round trip of `rtt`. A relay has one of these for each
+    /// subscriber.
+    fn forget(&mut self, now: Nanos, rtt: Nanos) {
+        let age = rtt.saturating_mul(ROUND_TRIPS).min(MAX_AGE);
+        let oldest = now.saturating_sub(age);
+        while self.records.front().is_some_and(|r| r.sent < oldest) {
+            self.records.pop_front();
+        }
+        let capacity = self.records.capacity();
+        if capacity > MIN_CAPACITY && self.records.len() < capacity / 4 {
+            self.records.shrink_to(capacity / 2);
+        }
     }
 
     /// The application has nothing more to send, while `in_flight` bytes are under way.
@@ -122,6 +137,45 @@ mod tests {
         let sample = last.unwrap();
         assert!((980_000..=1_020_000).contains(&sample.rate), "{sample:?}");
         assert!(!sample.app_limited);
+    }
+
+    #[test]
+    fn two_round_trips_are_remembered_however_long_it_runs() {
+        let mut delivery = Delivery::default();
+        for ms in 0..10_000 {
+            let now = ms * MILLISECOND;
+            delivery.on_sent(now, ms == 0);
+            if now >= RTT {
+                delivery.on_acked(now, now - RTT, 1000, RTT);
+            }
+        }
+        assert_eq!(delivery.records.len(), 81);
+        assert!(delivery.records.capacity() <= 256);
+    }
+
+    #[test]
+    fn what_an_outage_left_is_forgotten_with_its_memory_after_the_first_answer() {
+        let mut delivery = Delivery::default();
+        for ms in 0..3000 {
+            delivery.on_sent(ms * MILLISECOND, ms == 0);
+        }
+        let now = 3000 * MILLISECOND;
+        for ms in 0..400 {
+            let now = now + ms * MILLISECOND;
+            delivery.on_sent(now, false);
+            delivery.on_acked(now, now - RTT, 1000, RTT);
+        }
+        assert_eq!(delivery.records.len(), 81);
+        assert!(delivery.records.capacity() <= 512);
+    }
+
+    #[test]
+    fn what_comes_out_of_order_within_a_round_trip_is_still_measured() {
+        let mut delivery = Delivery::default();
+        delivery.on_sent(0, true);
+        delivery.on_sent(MILLISECOND, false);
+        assert!(delivery.on_acked(RTT, MILLISECOND, 500, 0).is_some());
+        assert!(delivery.on_acked(RTT + 9, 0, 500, 0).is_some());
     }
 
     #[test]

@@ -29,17 +29,18 @@ fn an_application_that_sends_less_keeps_its_window_and_does_not_grow_it() {
     let mut live = Live::new(0, MTU);
     deliver(&mut live, 0, SECOND, 1200, false);
     let window = live.window(SECOND);
-    assert!(window > 38_400);
+    // It grows for as long as a quarter of it is used: 48,000 bytes are under way.
+    assert!((192_000..230_000).contains(&window), "{window}");
     deliver(&mut live, SECOND, 20 * SECOND, 500, true);
     assert_eq!(live.window(20 * SECOND), window);
 }
 
 #[test]
-fn scattered_losses_do_not_lower_the_window() {
+fn scattered_losses_leave_room_for_the_rate_and_for_growth_once_they_are_known() {
     let mut live = Live::new(0, MTU);
     deliver(&mut live, 0, 4 * SECOND, 1200, false);
-    let window = live.window(4 * SECOND);
-    for ms in 0..1000 {
+    let mut windows = Vec::new();
+    for ms in 0..10_000 {
         let now = 4 * SECOND + ms * MILLISECOND;
         live.on_sent(now, 1200);
         if ms % 20 == 0 {
@@ -48,22 +49,21 @@ fn scattered_losses_do_not_lower_the_window() {
             live.on_ack(now, now - RTT, 1200, false);
         }
         live.on_end_acks(now, 48_000, false);
+        windows.push(live.window(now));
     }
-    // What is under way at this rate, with what is lost of it, still fits.
+    // Loss that begins looks like a queue that overflows: then the window holds what is under way at this rate. Once it is
+    // known as what the path loses at any load, the window grows as without it.
     let under_way = 1200 * 40;
-    assert!(window > under_way);
-    assert!(
-        live.window(5 * SECOND) > under_way * 100 / 95,
-        "{}",
-        live.window(5 * SECOND)
-    );
+    let least = windows.iter().min().unwrap();
+    assert!((under_way..under_way * 11 / 10).contains(least), "{least}");
+    let last = windows.last().unwrap();
+    assert!((192_000..230_000).contains(last), "{last}");
 }
 
 #[test]
 fn more_than_a_tenth_lost_is_congestion() {
     let mut live = Live::new(0, MTU);
     deliver(&mut live, 0, 4 * SECOND, 1200, false);
-    let window = live.window(4 * SECOND);
     for ms in 0..6000 {
         let now = 4 * SECOND + ms * MILLISECOND;
         live.on_sent(now, 1200);
@@ -74,7 +74,11 @@ fn more_than_a_tenth_lost_is_congestion() {
         }
         live.on_end_acks(now, 48_000, false);
     }
-    assert!(live.window(10 * SECOND) < window * 7 / 10);
+    // Less by three tenths, five times in six seconds: the first second is too short to tell. The first time it is of what
+    // is left of the window once loss has made it fit, which is a tenth more than what is under way.
+    let lowered = (1200.0 * 44.0 * 0.7f64.powi(5)) as u64;
+    let window = live.window(10 * SECOND);
+    assert!(window.abs_diff(lowered) < 100, "{window}, not {lowered}");
 }
 
 #[test]

@@ -44,6 +44,30 @@ async fn a_client_can_be_moved_to_another_address() {
     assert_eq!(receive(&client).await.0, 3);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_that_is_handed_over_is_reached_at_both_addresses_for_a_while() {
+    let (client, proxy, target) = rig(Settings::default()).await;
+    let before = ping(&client, &target, 1).await;
+    let other = IpAddr::from([127, 0, 0, 10]);
+    assert_eq!(proxy.hand_over_to(other, LIMIT).unwrap(), 1);
+    let from = ping(&client, &target, 2).await;
+    assert_eq!(from.ip(), other);
+    for (number, to) in [(3u32, before), (4, from)] {
+        target.send_to(&number.to_be_bytes(), to).await.unwrap();
+        assert_eq!(receive(&client).await.0, number);
+    }
+    // The next one ends what is left of the first.
+    assert_eq!(proxy.hand_over_to(other, ms(1)).unwrap(), 1);
+    ping(&client, &target, 5).await;
+    let closed = async {
+        while UdpSocket::bind(before).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(closed).await;
+}
+
 #[tokio::test]
 async fn who_is_stranded_is_served_again_from_another_port() {
     let (client, proxy, target) = rig(Settings::default()).await;
