@@ -114,7 +114,12 @@ fn narrow_paths_on_both_sides_of_the_relay_leave_sound_whole_and_the_picture_liv
 
 /// Noise of 2 Mbit/s without a key frame for a minute, over a path of 1.5 Mbit/s: the picture would fall behind by a quarter of the time
 /// that passes.
-fn plays_without_key_frames(publisher: PathSettings, player: PathSettings, properties: &str) {
+fn plays_without_key_frames(
+    publisher: PathSettings,
+    player: PathSettings,
+    properties: &str,
+    live_ms: f64,
+) {
     let relay = relay();
     let (_uplink, to_relay) = path_to(relay.bound()[0], publisher);
     let (_downlink, from_relay) = path_to(relay.bound()[0], player);
@@ -122,18 +127,24 @@ fn plays_without_key_frames(publisher: PathSettings, player: PathSettings, prope
     let feed = FeedOptions::to(&to).noise(2000).gop(1800).start();
     feed.video.wait_after_key(10);
     let view = ViewOptions::new(&from_relay).with(properties).play();
-    let heard = view.audio.wait_count(500);
+    let heard = view.audio.wait_count(650);
     let got = view.video.all();
     let sent = feed.video.all();
     assert_decodable(&sent, &got);
-    let video = Arrived::of(&view, &sent, &got);
-    let audio = Arrived::of(&view, &feed.audio.all(), &heard);
+    // A join on such a path is settled late, with what came since the only key frame, and is mended when the next one comes.
+    let settled = view.arrived(&heard[150]);
+    let later = |seen: &[Seen]| -> Vec<Seen> {
+        let later = seen.iter().filter(|it| view.arrived(it) > settled);
+        later.cloned().collect()
+    };
+    let video = Arrived::of(&view, &sent, &later(&got));
+    let audio = Arrived::of(&view, &feed.audio.all(), &later(&heard));
     say("video", &video);
     say("audio", &audio);
     let keys = sent.iter().filter(|frame| frame.key).count();
     assert!(keys >= 4, "{keys} key frames in ten seconds");
     assert!(audio.share >= 0.98, "{} of the sound came", audio.share);
-    assert!(video.percentile(95) <= 1.5 * LIVE_MS);
+    assert!(video.percentile(95) <= live_ms);
     assert!(video.share >= 0.3, "{} of the pictures came", video.share);
 }
 
@@ -148,11 +159,12 @@ fn narrower() -> PathSettings {
 /// The publisher's session gives the group up on its way, and moqsink asks its encoder.
 #[test]
 fn a_group_of_a_minute_is_given_up_and_the_encoder_asked_for_another() {
-    plays_without_key_frames(narrower(), delay(20), "");
+    plays_without_key_frames(narrower(), delay(20), "", LIVE_MS);
 }
 
-/// The player sees that what comes is too late and stays so, and asks the publisher: the relay sends the newest group first.
+/// The player sees that what comes is too late and stays so, and asks the publisher: the relay sends the newest group first. That is
+/// later than a sender would see it, and takes two paths.
 #[test]
 fn a_player_behind_a_narrow_path_asks_for_another_group_when_what_comes_is_late_for_good() {
-    plays_without_key_frames(delay(20), narrower(), "allow-requests=true");
+    plays_without_key_frames(delay(20), narrower(), "allow-requests=true", 1.6 * LIVE_MS);
 }

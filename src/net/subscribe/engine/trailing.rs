@@ -12,10 +12,12 @@ const LEAST: Nanos = 50 * MILLISECOND;
 #[derive(Debug, Default)]
 pub(super) struct Trailing {
     group: u64,
-    /// When they began to be too late, and how late they were then.
+    /// When they began to be late, and how late they were then.
     began: Option<(Nanos, Nanos)>,
     /// How late the last one was, and when.
     last: (Nanos, Nanos),
+    /// How late a picture may be.
+    limit: Nanos,
 }
 
 impl Trailing {
@@ -30,7 +32,8 @@ impl Trailing {
             self.group = group;
         }
         self.last = (now, late);
-        if late > (latency / 2).max(LEAST) {
+        self.limit = (latency / 2).max(LEAST);
+        if late > 0 {
             self.began.get_or_insert((now, late));
         } else {
             self.began = None;
@@ -49,7 +52,7 @@ impl Trailing {
         };
         let span = now.saturating_sub(began);
         let amount = |late: Nanos| late.max(0).unsigned_abs();
-        span >= TREND && !catches_up(amount(before), amount(late), span)
+        late > self.limit && span >= TREND && !catches_up(amount(before), amount(late), span)
     }
 }
 
