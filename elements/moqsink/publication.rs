@@ -196,7 +196,6 @@ impl Publication {
         name: Option<&str>,
         suffix: &str,
         priority: u8,
-        timely: bool,
     ) -> Result<TrackWriter> {
         let mut life = self.life.lock();
         let Life::Running(running) = &mut *life else {
@@ -213,7 +212,7 @@ impl Publication {
         let options = TrackOptions {
             priority,
             max_age: running.offer.retention,
-            timely,
+            timely: true,
         };
         let writer = running.broadcast.track(&name, options)?;
         let entry = running.tracks.entry(id).or_default();

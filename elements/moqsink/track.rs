@@ -493,7 +493,6 @@ impl Track {
                     settings.name.as_deref(),
                     &suffix(&rendition),
                     priority,
-                    matches!(rendition, Rendition::Video(_)),
                 )
                 .map_err(Problem::Fatal)?;
             self.follow_demand(&writer);

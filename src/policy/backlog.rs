@@ -15,6 +15,8 @@ use super::{MILLISECOND, Nanos};
 const ACKNOWLEDGED: Nanos = 50 * MILLISECOND;
 /// A group that waits this long, beside the round trips, waits because of the network.
 const BEHIND: Nanos = 250 * MILLISECOND;
+/// For so long a group that was given up on its way stands for congestion.
+const PRESSES: Nanos = 1_000 * MILLISECOND;
 /// How often congestion that lasts is told of again.
 const REPEAT: Nanos = 500 * MILLISECOND;
 
@@ -120,6 +122,8 @@ pub struct Backlog {
     evicted: Amount,
     /// The group that ended last was lost.
     losing: bool,
+    /// When one was given up last.
+    gave_up: Option<Nanos>,
     /// When congestion was told of last, while it lasts.
     told: Option<Nanos>,
 }
@@ -134,6 +138,7 @@ impl Backlog {
         if terms.max_age.is_none() {
             // Nobody is left for whom the network would have to keep up.
             self.losing = false;
+            self.gave_up = None;
         }
         if let Some(rtt) = terms.rtt {
             self.rtt = match self.rtt {
@@ -198,6 +203,11 @@ impl Backlog {
             return true;
         };
         let group = self.groups[at];
+        // Only what is being written is given up so; at the same time others may be let go of that were delivered.
+        let end = match end {
+            End::GivenUp if group.waits.is_some() => End::Released,
+            end => end,
+        };
         if group.waits.is_none() && end == End::Released {
             self.groups[at].taken = false;
             return false;
@@ -213,7 +223,11 @@ impl Backlog {
             return true;
         }
         let cause = self.loss(&group, end, now);
-        self.losing = cause.is_some();
+        if end == End::GivenUp {
+            self.gave_up = cause.map(|_| now);
+        } else {
+            self.losing = cause.is_some();
+        }
         match cause {
             Some(Cause::Expired) => self.expired += group.amount,
             Some(Cause::Evicted) => self.evicted += group.amount,
@@ -284,7 +298,11 @@ impl Backlog {
 
     /// To be called now and then; what has to be told of.
     pub fn check(&mut self, now: Nanos) -> Option<Notice> {
-        let pressed = self.losing || self.pending(now).behind > self.rtt * 2 + BEHIND;
+        // When the next group ends may be long from now.
+        let lately = |at: Nanos| now.saturating_sub(at) < PRESSES;
+        let pressed = self.losing
+            || self.gave_up.is_some_and(lately)
+            || self.pending(now).behind > self.rtt * 2 + BEHIND;
         match (self.told, pressed) {
             (None, true) => {
                 self.told = Some(now);
@@ -405,7 +423,7 @@ mod tests {
     fn a_group_that_was_given_up_while_it_was_written_is_lost_and_the_next_one_is_not_concerned() {
         let mut track = Track::new(200 * MILLISECOND, 20 * MILLISECOND);
         assert_eq!(track.write(5), []);
-        track.end(0, End::GivenUp, 0);
+        track.end(0, End::GivenUp, 4 * FRAME);
         assert!(track.backlog.gave_up());
         let (expired, _) = track.lost();
         assert_eq!((expired.groups, expired.frames), (1, 5));
@@ -413,6 +431,18 @@ mod tests {
         assert_eq!(track.write(1), [Notice::Began]);
         assert!(!track.backlog.gave_up());
         assert_eq!(track.lost(), (NONE, NONE));
+        // The next one may go on for long; it says nothing.
+        assert_eq!(track.backlog.check(15 * FRAME), Some(Notice::GoesOn));
+        assert_eq!(track.backlog.check(9 * FRAME + PRESSES), Some(Notice::Over));
+    }
+
+    #[test]
+    fn a_whole_group_that_is_delivered_while_another_is_given_up_is_no_loss() {
+        let mut track = Track::new(200 * MILLISECOND, 20 * MILLISECOND);
+        track.write(PER_GROUP + 1);
+        track.end(0, End::GivenUp, -90 * MILLISECOND);
+        assert_eq!(track.lost(), (NONE, NONE));
+        assert!(!track.backlog.gave_up());
     }
 
     #[test]

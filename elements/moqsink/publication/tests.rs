@@ -67,9 +67,7 @@ fn the_timer_of_a_publication_that_is_over_does_not_announce_the_next() {
     let publication = Arc::new(Publication::default());
     let begin = || {
         start(&publication, &[0, 1]);
-        let writer = publication
-            .open(0, None, ".opus", 80, false)
-            .expect("a track");
+        let writer = publication.open(0, None, ".opus", 80).expect("a track");
         publication.known(0, audio(), News::Known);
         writer
     };
@@ -90,9 +88,7 @@ fn the_timer_of_a_publication_that_is_over_does_not_announce_the_next() {
 fn a_track_that_was_listed_before_its_order_was_known_stays_and_its_longer_wait_is_told() {
     let publication = Arc::new(Publication::default());
     start(&publication, &[0]);
-    let _writer = publication
-        .open(0, None, ".avc3", 60, true)
-        .expect("a track");
+    let _writer = publication.open(0, None, ".avc3", 60).expect("a track");
     publication.known(0, video("a", None), News::Provisional);
     assert_eq!(listed(&publication), []);
     let (waiting, _) = timer(&publication);
@@ -115,9 +111,7 @@ fn a_track_that_was_listed_before_its_order_was_known_stays_and_its_longer_wait_
 fn an_order_that_makes_nobody_wait_longer_than_was_told_is_no_reason_for_another_catalog() {
     let publication = Arc::new(Publication::default());
     start(&publication, &[0]);
-    let _writer = publication
-        .open(0, None, ".avc3", 60, true)
-        .expect("a track");
+    let _writer = publication.open(0, None, ".avc3", 60).expect("a track");
     publication.known(0, video("a", Some(40)), News::Provisional);
     let (waiting, _) = timer(&publication);
     publication.announce_incomplete(waiting.expect("it waits for the order"));
@@ -129,21 +123,15 @@ fn an_order_that_makes_nobody_wait_longer_than_was_told_is_no_reason_for_another
 fn a_track_that_comes_later_waits_for_its_order_no_longer_than_those_at_the_start() {
     let publication = Arc::new(Publication::default());
     start(&publication, &[0, 1]);
-    let _first = publication
-        .open(0, None, ".opus", 80, false)
-        .expect("a track");
+    let _first = publication.open(0, None, ".opus", 80).expect("a track");
     publication.known(0, audio(), News::Known);
     let (old, _) = timer(&publication);
-    let _second = publication
-        .open(1, None, ".opus", 80, false)
-        .expect("a track");
+    let _second = publication.open(1, None, ".opus", 80).expect("a track");
     publication.known(1, audio(), News::Known);
     assert_eq!(timer(&publication), (None, true), "all are known");
 
     publication.add(2);
-    let _third = publication
-        .open(2, None, ".avc3", 60, true)
-        .expect("a track");
+    let _third = publication.open(2, None, ".avc3", 60).expect("a track");
     publication.known(2, video("a", None), News::Provisional);
     assert_eq!(listed(&publication).len(), 2);
     let (new, _) = timer(&publication);

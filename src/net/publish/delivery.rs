@@ -92,12 +92,12 @@ pub(super) struct Following {
 
 impl Following {
     /// `timely`: see [`super::TrackOptions`].
-    pub fn new(path: Path, timely: bool) -> Self {
+    pub fn new(path: Path, timely: bool, demand: track::Demand) -> Self {
         let deadlines = path.deadlines().filter(|_| timely);
         Self {
             delivery: Delivery::new(),
             path,
-            deadline: deadlines.map(|all| all.track()),
+            deadline: deadlines.map(|all| all.track(demand)),
             rtt: None,
             rtt_at: None,
             groups: JoinSet::new(),
@@ -164,9 +164,7 @@ impl Following {
 /// given up.
 async fn follow(delivery: Delivery, group: group::Producer, deadlines: Option<Deadlines>) {
     let sequence = group.sequence;
-    let given_up = || deadlines.as_ref().map_or(0, Deadlines::given_up);
     loop {
-        let before = given_up();
         // Both fail when the group leaves the cache.
         let left = match group.used().await {
             Ok(()) => {
@@ -177,8 +175,7 @@ async fn follow(delivery: Delivery, group: group::Producer, deadlines: Option<De
             Err(err) => Err(err),
         };
         let end = match left {
-            // A viewer that leaves at the same time as another track's group is given up costs this one nothing that is read.
-            Ok(()) if given_up() != before => End::GivenUp,
+            Ok(()) if deadlines.as_ref().is_some_and(Deadlines::gave_up) => End::GivenUp,
             Ok(()) => End::Released,
             Err(moq_net::Error::Evicted) => End::Evicted,
             Err(_) => End::Expired,

@@ -20,8 +20,8 @@ pub struct TrackOptions {
     pub priority: u8,
     /// How far behind the newest group, in media time, a group is still of use.
     pub max_age: Duration,
-    /// A group that is being written and cannot arrive in time any more is given up, by the max-age of those who subscribe: for
-    /// tracks with long groups, as those of video are.
+    /// Its groups are of use while they are young: one that is being written and cannot arrive in time any more is given up. By which
+    /// max-age is decided for all tracks of a connection at once: that of the most patient of those who subscribe to such tracks.
     pub timely: bool,
 }
 
@@ -63,12 +63,13 @@ struct Open {
 impl TrackWriter {
     pub(super) fn new(track: track::Producer, next: Next, path: Path, timely: bool) -> Self {
         let demand = watch_demand(track.demand());
+        let following = Following::new(path, timely, track.demand());
         Self {
             track,
             group: None,
             next,
             demand,
-            following: Following::new(path, timely),
+            following,
         }
     }
 

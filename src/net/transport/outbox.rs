@@ -3,11 +3,12 @@
 use std::{
     sync::{
         Arc, Weak,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use moq_net::track;
 use parking_lot::Mutex;
 
 use crate::policy::{
@@ -18,48 +19,65 @@ use crate::policy::{
 /// How often it is looked at what was sent: it takes the lock under which the connection sends.
 const LOOK: Nanos = 20 * MILLISECOND;
 
-/// For how long what the tracks of a connection carry is of use, and how often a group was given up for it. All sessions of
-/// the connection go by it.
+/// A session lets go of a group as soon as it was given up, and who follows the group hears of it as soon as a thread is free.
+const HEARD_OF: Duration = Duration::from_millis(500);
+
+/// For how long what the tracks of a connection carry is of use, and when a group was given up for it. All sessions of the
+/// connection go by it, for all tracks: which stream is which track's is not told.
 #[derive(Clone, Default)]
 pub struct Deadlines(Arc<Tracks>);
 
 #[derive(Default)]
 struct Tracks {
     /// A leaf.
-    deadlines: Mutex<Vec<Weak<AtomicI64>>>,
-    given_up: AtomicU64,
+    deadlines: Mutex<Vec<Weak<Track>>>,
+    /// A leaf.
+    given_up: Mutex<Option<Instant>>,
+}
+
+struct Track {
+    max_age: AtomicI64,
+    demand: track::Demand,
 }
 
 impl Deadlines {
     /// Adds a track, until the result is dropped.
-    pub fn track(&self) -> Deadline {
-        let deadline = Arc::new(AtomicI64::new(0));
+    pub fn track(&self, demand: track::Demand) -> Deadline {
+        let track = Arc::new(Track {
+            max_age: AtomicI64::new(0),
+            demand,
+        });
         let mut all = self.0.deadlines.lock();
         all.retain(|one| one.strong_count() > 0);
-        all.push(Arc::downgrade(&deadline));
-        Deadline(deadline)
+        all.push(Arc::downgrade(&track));
+        Deadline(track)
     }
 
-    /// Groups that were given up so far.
-    pub fn given_up(&self) -> u64 {
-        self.0.given_up.load(Ordering::Acquire)
+    /// Whether a group was given up a moment ago.
+    pub fn gave_up(&self) -> bool {
+        let last = *self.0.given_up.lock();
+        last.is_some_and(|last| last.elapsed() < HEARD_OF)
     }
 
     /// Of the most patient subscriber; `None` when no track has one.
     fn patience(&self) -> Option<Nanos> {
         let all = self.0.deadlines.lock();
-        let of = |one: &Weak<AtomicI64>| one.upgrade().map(|one| one.load(Ordering::Relaxed));
-        all.iter().filter_map(of).max().filter(|most| *most > 0)
+        let tracks = all.iter().filter_map(Weak::upgrade);
+        let used = tracks.filter(|track| track.demand.is_used());
+        let most = used.map(|track| track.max_age.load(Ordering::Relaxed));
+        most.max().filter(|most| *most > 0)
     }
 }
 
 /// One track of [`Deadlines`].
-pub struct Deadline(Arc<AtomicI64>);
+pub struct Deadline(Arc<Track>);
 
 impl Deadline {
     /// Of the track's most patient subscriber; `None` while nobody subscribes.
     pub fn set(&self, max_age: Option<Nanos>) {
-        self.0.store(max_age.unwrap_or(0), Ordering::Relaxed);
+        self.0
+            .max_age
+            .store(max_age.unwrap_or(0), Ordering::Relaxed);
     }
 }
 
@@ -109,6 +127,7 @@ impl Outbox {
             bytes: stats.udp_tx.bytes,
             packets: stats.udp_tx.datagrams,
             lost: stats.path.lost_bytes,
+            lost_packets: stats.path.lost_packets,
             heard: stats.udp_rx.datagrams,
             rtt: nanos(stats.path.rtt),
         }
@@ -144,7 +163,7 @@ impl Stream {
         self.outbox.state.lock().streams.finish(self.id);
     }
 
-    /// Whether it has to be given up; then that is counted.
+    /// Whether it has to be given up; then that is remembered.
     pub fn is_hopeless(&self) -> bool {
         let state = self.outbox.state.lock();
         let hopeless = state
@@ -152,8 +171,7 @@ impl Stream {
             .is_some_and(|patience| state.streams.is_hopeless(self.id, patience));
         drop(state);
         if hopeless {
-            let given_up = &self.outbox.deadlines.0.given_up;
-            given_up.fetch_add(1, Ordering::AcqRel);
+            *self.outbox.deadlines.0.given_up.lock() = Some(Instant::now());
         }
         hopeless
     }
