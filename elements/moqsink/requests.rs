@@ -59,9 +59,8 @@ impl Requests {
     }
 
     pub fn set_token(&self, token: Option<Secret>) {
-        let connection = self.listener.lock().as_ref().map(Listener::connection);
-        if let Some(connection) = connection {
-            connection.set_token(token);
+        if let Some(listener) = &*self.listener.lock() {
+            listener.set_token(token);
         }
     }
 

@@ -1,7 +1,8 @@
 //! The publisher's end.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
+    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{
-    sync::Notify,
+    sync::{Notify, watch},
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep, sleep_until, timeout},
 };
@@ -19,22 +20,20 @@ use tokio::{
 use super::{
     RETENTION, TRACK,
     message::{MAX_BYTES, MAX_TRACKS, Request, RequestError},
-    place, tell_refusal,
+    place,
+    places::{MAX_REQUESTERS, Places, Requester},
+    tell_refusal,
 };
 use crate::{
     net::{
-        config::ConnectConfig,
+        config::{ConnectConfig, Secret},
         error::{Error, Result},
-        session::Connection,
+        session::{Connection, State},
         subscribe::reader::{BroadcastReader, TooLarge, TrackReader},
     },
     policy::retry::Backoff,
     runtime,
 };
-
-/// Players that are listened to at the same time. They have a place while they wait for a key frame and shortly after; what one above it
-/// waits for, others of the same track wait for, too.
-const MAX_REQUESTERS: usize = 64;
 
 /// A player is listened to no more often, and what all say is told no more often; of what one says in between the newest counts.
 const PACE: Duration = Duration::from_millis(50);
@@ -54,7 +53,7 @@ pub enum Heard {
     Wanted(BTreeSet<String>),
     /// This requester, whom a stranger named, says what cannot be read. Told once of each, and of the first 64.
     Malformed { requester: String, why: String },
-    /// The relay does not let us listen. Told once.
+    /// The relay does not let us listen. Told once of each connection.
     Refused(Error),
 }
 
@@ -109,7 +108,7 @@ impl Wanted {
 
 /// Listens for requests over a connection of its own, until it is dropped.
 pub struct Listener {
-    connection: Connection,
+    tokens: watch::Sender<Option<Secret>>,
     counters: Arc<Counters>,
     task: AbortHandle,
 }
@@ -126,34 +125,27 @@ impl Listener {
         broadcast: &str,
         tell: impl Fn(Heard) + Send + Sync + 'static,
     ) -> Result<Self> {
-        let connection = Connection::watch(config, &place(broadcast), RETENTION)?;
-        let tell: Tell = Arc::new(tell);
-        let refused = tell.clone();
-        let what = "Requests for key frames are not heard";
-        tell_refusal(
-            &connection,
-            what,
-            Arc::new(move |err| refused(Heard::Refused(err))),
-        );
         let counters = Arc::<Counters>::default();
-        let run = Run {
-            origin: connection.origin.consume(),
+        let (tokens, given) = watch::channel(config.auth_token.clone());
+        let link = Link {
+            config,
             place: place(broadcast),
-            tell,
+            tell: Arc::new(tell),
+            tokens: given,
             counters: counters.clone(),
-            wanted: Arc::default(),
         };
-        let task = runtime::handle().spawn(run.run()).abort_handle();
+        let connection = link.open()?;
+        let task = runtime::handle().spawn(link.run(connection)).abort_handle();
         Ok(Self {
-            connection,
+            tokens,
             counters,
             task,
         })
     }
 
-    /// What it listens over.
-    pub fn connection(&self) -> Connection {
-        self.connection.clone()
+    /// The token for the next dial. When the connection had failed, another token than it had opens one anew.
+    pub fn set_token(&self, token: Option<Secret>) {
+        self.tokens.send_replace(token);
     }
 
     pub fn stats(&self) -> ListenerStats {
@@ -170,6 +162,72 @@ impl Drop for Listener {
     }
 }
 
+/// What it listens over.
+struct Link {
+    config: ConnectConfig,
+    place: String,
+    tell: Tell,
+    tokens: watch::Receiver<Option<Secret>>,
+    counters: Arc<Counters>,
+}
+
+impl Link {
+    fn open(&self) -> Result<Connection> {
+        let connection = Connection::watch(self.config.clone(), &self.place, RETENTION)?;
+        let refused = self.tell.clone();
+        let what = "Requests for key frames are not heard";
+        tell_refusal(
+            &connection,
+            what,
+            Arc::new(move |err| refused(Heard::Refused(err))),
+        );
+        Ok(connection)
+    }
+
+    /// Listens, and again with another token after the connection has failed.
+    async fn run(mut self, mut connection: Connection) {
+        loop {
+            let run = Run {
+                origin: connection.origin.consume(),
+                place: self.place.clone(),
+                tell: self.tell.clone(),
+                counters: self.counters.clone(),
+                wanted: Arc::default(),
+            };
+            tokio::select! {
+                never = run.run() => match never {},
+                () = failed(&connection, &mut self.tokens) => {}
+            }
+            self.counters.requesters.store(0, Ordering::Relaxed);
+            // One that came too late for the last dial is another one, too.
+            let refused = self.config.auth_token.clone();
+            let Ok(token) = self.tokens.wait_for(|token| *token != refused).await else {
+                return;
+            };
+            self.config.auth_token.clone_from(&token);
+            drop(token);
+            match self.open() {
+                Ok(opened) => connection = opened,
+                Err(err) => return (self.tell)(Heard::Refused(err)),
+            }
+        }
+    }
+}
+
+/// Hands new tokens to a connection until that has failed for good.
+async fn failed(connection: &Connection, tokens: &mut watch::Receiver<Option<Secret>>) {
+    let mut state = connection.state();
+    loop {
+        tokio::select! {
+            _ = state.wait_for(|state| matches!(state, State::Failed(_))) => return,
+            Ok(()) = tokens.changed() => {
+                let token = tokens.borrow_and_update().clone();
+                connection.set_token(token);
+            }
+        }
+    }
+}
+
 struct Run {
     origin: moq_net::origin::Consumer,
     place: String,
@@ -178,35 +236,38 @@ struct Run {
     wanted: Arc<Wanted>,
 }
 
+/// Ends what listens to one player.
+struct Reading(AbortHandle);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Run {
-    async fn run(self) {
+    async fn run(self) -> Infallible {
         let mut announced = self.origin.clone().with_hidden(true).announced();
         let mut readers = JoinSet::new();
-        let mut requesters: HashMap<String, AbortHandle> = HashMap::new();
+        let mut places = Places::new();
         let mut next_word = Instant::now();
         loop {
+            places.fill(Instant::now(), |requester| {
+                Reading(readers.spawn(self.reader(requester).run()))
+            });
+            let count = places.taken() as u64;
+            self.counters.requesters.store(count, Ordering::Relaxed);
+            let lapse = places.wake();
             tokio::select! {
-                update = announced.next() => {
-                    let Some(update) = update else { return };
+                Some(update) = announced.next() => {
                     let path = update.prefix.to_string();
                     if !self.is_requester(&path) {
                         continue;
                     }
-                    if !update.kind.is_active() {
-                        if let Some(reader) = requesters.remove(&path) {
-                            reader.abort();
-                        }
-                    } else if requesters.len() < MAX_REQUESTERS && !requesters.contains_key(&path) {
-                        let reader = Reader {
-                            origin: self.origin.clone(),
-                            path: path.clone(),
-                            tell: self.tell.clone(),
-                            counters: self.counters.clone(),
-                            wanted: self.wanted.clone(),
-                            seq: None,
-                            told_malformed: false,
-                        };
-                        requesters.insert(path, readers.spawn(reader.run()));
+                    if update.kind.is_active() {
+                        places.announced(path, Instant::now());
+                    } else {
+                        places.retracted(&path);
                     }
                 }
                 names = self.next_word(next_word) => {
@@ -214,9 +275,18 @@ impl Run {
                     next_word = Instant::now() + PACE;
                 }
                 Some(_) = readers.join_next() => {}
+                () = sleep_until(lapse.unwrap_or(next_word)), if lapse.is_some() => {}
             }
-            let count = requesters.len() as u64;
-            self.counters.requesters.store(count, Ordering::Relaxed);
+        }
+    }
+
+    fn reader(&self, requester: &Requester) -> Reader {
+        Reader {
+            origin: self.origin.clone(),
+            requester: requester.clone(),
+            tell: self.tell.clone(),
+            counters: self.counters.clone(),
+            wanted: self.wanted.clone(),
         }
     }
 
@@ -237,24 +307,30 @@ impl Run {
 /// Listens to one player.
 struct Reader {
     origin: moq_net::origin::Consumer,
-    path: String,
+    requester: Requester,
     tell: Tell,
     counters: Arc<Counters>,
     wanted: Arc<Wanted>,
-    /// Of what was heard last.
-    seq: Option<u64>,
-    told_malformed: bool,
 }
 
 impl Reader {
     /// Until it is aborted, or there is nothing to be had.
-    async fn run(mut self) {
+    async fn run(self) {
+        self.listen_until_the_end().await;
+        self.requester.said.lock().over = true;
+    }
+
+    async fn listen_until_the_end(&self) {
         let mut retry = Backoff::new(
             Duration::from_millis(100),
             Duration::from_secs(5),
             fastrand::Rng::new(),
         );
-        while let Ok(consumer) = self.origin.routed_broadcast(self.path.as_str()).await {
+        while let Ok(consumer) = self
+            .origin
+            .routed_broadcast(self.requester.path.as_str())
+            .await
+        {
             let broadcast = BroadcastReader::of(consumer);
             if let Ok(mut track) = broadcast.track(TRACK, PRIORITY, RETENTION.age).await
                 && self.listen(&mut track).await.is_err()
@@ -266,7 +342,7 @@ impl Reader {
     }
 
     /// Until the track ends; an error is the end of all patience.
-    async fn listen(&mut self, track: &mut TrackReader) -> std::result::Result<(), TooLarge> {
+    async fn listen(&self, track: &mut TrackReader) -> std::result::Result<(), TooLarge> {
         while let Ok(Some(mut group)) = track.next_group().await {
             // What was said meanwhile takes its place.
             while let Some(other) = track.next_group_at_hand().await {
@@ -288,10 +364,9 @@ impl Reader {
         Ok(())
     }
 
-    fn take(&mut self, message: &[u8]) {
+    fn take(&self, message: &[u8]) {
         match Request::parse(message) {
-            Ok(request) if self.seq.is_none_or(|seq| seq < request.seq) => {
-                self.seq = Some(request.seq);
+            Ok(request) if self.is_new(request.seq) => {
                 if !request.key_frames.is_empty() {
                     self.wanted.add(request.key_frames);
                 }
@@ -301,13 +376,22 @@ impl Reader {
         }
     }
 
-    fn note_malformed(&mut self, err: &RequestError) {
+    fn is_new(&self, seq: u64) -> bool {
+        let mut said = self.requester.said.lock();
+        let is_new = said.seq.is_none_or(|last| last < seq);
+        if is_new {
+            said.seq = Some(seq);
+            said.at = Instant::now();
+        }
+        is_new
+    }
+
+    fn note_malformed(&self, err: &RequestError) {
         self.counters.malformed.fetch_add(1, Ordering::Relaxed);
-        if !std::mem::replace(&mut self.told_malformed, true)
-            && self.counters.told.fetch_add(1, Ordering::Relaxed) < MAX_TOLD
-        {
+        let told = std::mem::replace(&mut self.requester.said.lock().told_malformed, true);
+        if !told && self.counters.told.fetch_add(1, Ordering::Relaxed) < MAX_TOLD {
             (self.tell)(Heard::Malformed {
-                requester: self.path.clone(),
+                requester: self.requester.path.clone(),
                 why: err.to_string(),
             });
         }

@@ -8,6 +8,7 @@
 mod asker;
 mod listener;
 mod message;
+mod places;
 #[cfg(test)]
 mod tests;
 

@@ -8,7 +8,7 @@ use super::{
     *,
 };
 use crate::net::{
-    config::ConnectConfig,
+    config::{ConnectConfig, Secret},
     publish::{Broadcast, TrackOptions, TrackWriter},
     relay::{Relay, RelayConfig},
     session::Role,
@@ -60,7 +60,7 @@ fn wanted(heard: Heard) -> Vec<String> {
     }
 }
 
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = std::time::Instant::now() + LIMIT;
     while !holds() {
         assert!(std::time::Instant::now() < end, "{what}");
@@ -142,6 +142,28 @@ fn a_player_that_is_content_is_not_announced() {
 }
 
 #[test]
+fn a_player_that_was_content_for_long_has_no_connection_until_it_asks_again() {
+    let relay = Relay::start(RelayConfig::local()).unwrap();
+    let (_listener, heard_here) = listen(config(&relay, None));
+    let (mut asker, _) = asker(config(&relay, None));
+    asker.linger = Duration::from_millis(200);
+    asker.ask("v");
+    assert_eq!(wanted(heard(&mut asker, &heard_here)), ["v"]);
+    wait_until("both are there", || relay.stats().sessions == 2);
+    asker.key_frame("v");
+    let end = std::time::Instant::now() + LIMIT;
+    while relay.stats().sessions > 1 {
+        let now = std::time::Instant::now();
+        assert!(now < end, "it is closed");
+        let wake = asker.poll().unwrap_or(end);
+        std::thread::sleep((wake - now.min(wake)).min(Duration::from_millis(20)));
+    }
+    assert_eq!(asker.poll(), None, "nothing is left to do");
+    asker.ask("v");
+    assert_eq!(wanted(heard(&mut asker, &heard_here)), ["v"], "again");
+}
+
+#[test]
 fn strangers_are_few_bounded_and_told_of_once() {
     let relay = Relay::start(RelayConfig::local()).unwrap();
     let (listener, heard_here) = listen(config(&relay, None));
@@ -176,22 +198,22 @@ fn strangers_are_few_bounded_and_told_of_once() {
         crowd.push((broadcast, track));
     }
     wait_until("all places are taken", || listener.stats().requesters == 64);
-    let (deep, mut track) = stranger(&connection, "deep/er");
-    track.write_snapshot(0, request(0)).unwrap();
-    deep.announce().unwrap();
-    drop(crowd);
-    wait_until("all places but one are free", || {
-        listener.stats().requesters == 1
-    });
     let (broadcast, mut last) = stranger(&connection, "last");
     last.write_snapshot(0, Request::new(0, vec!["w".to_owned()]).write())
         .unwrap();
     broadcast.announce().unwrap();
+    let (deep, mut track) = stranger(&connection, "deep/er");
+    track.write_snapshot(0, request(0)).unwrap();
+    deep.announce().unwrap();
+    drop(crowd);
     assert_eq!(
         wanted(heard_here.recv_timeout(LIMIT).unwrap()),
         ["w"],
-        "nothing was heard of the others"
+        "who waits gets a place, and nothing was heard of the others"
     );
+    wait_until("all places but one are free", || {
+        listener.stats().requesters == 1
+    });
 }
 
 #[test]
@@ -211,6 +233,85 @@ fn who_is_not_let_in_is_told_so_once_at_either_end() {
     let err = errors.recv_timeout(LIMIT).unwrap();
     assert_eq!(err.cause, Cause::Auth, "{err}");
     assert!(err.message.ends_with("the media goes on without"), "{err}");
+}
+
+/// Waits until a connection has failed that somebody else has.
+fn wait_failed(connection: &Connection) {
+    let state = connection.state();
+    wait_until("it gives up", || {
+        matches!(*state.borrow(), State::Failed(_))
+    });
+}
+
+#[test]
+fn who_was_not_let_in_is_there_again_with_another_token() {
+    let rules = RelayConfig {
+        trust_loopback: false,
+        ..RelayConfig::local()
+    };
+    let relay = Relay::start(rules).unwrap();
+    let address = relay.bound()[0];
+    let config = ConnectConfig {
+        connect_timeout: Duration::from_millis(500),
+        auth_token: Some(Secret("old".to_owned())),
+        ..config(&relay, None)
+    };
+    let (listener, heard_here) = listen(config.clone());
+    let (mut asker, errors) = asker(config.clone());
+    asker.ask("v");
+    asker.poll();
+    // The same connections: equal ones are shared.
+    wait_failed(&Connection::watch(config.clone(), &place(BROADCAST), RETENTION).unwrap());
+    wait_failed(&Connection::open(config, Role::Publisher, RETENTION));
+    assert_eq!(errors.recv_timeout(LIMIT).unwrap().cause, Cause::Auth);
+    let told = heard_here.recv_timeout(LIMIT).unwrap();
+    assert!(matches!(told, Heard::Refused(_)), "{told:?}");
+    asker.linger = Duration::ZERO;
+    asker.poll();
+    asker.linger = LIMIT;
+    asker.ask("x");
+    asker.poll();
+    let again = errors.recv_timeout(Duration::from_millis(300));
+    assert!(again.is_err(), "it is not tried again: {again:?}");
+
+    relay.stop_blocking(Duration::ZERO);
+    drop(relay);
+    let mut relay = None;
+    wait_until("a relay that lets them in", || {
+        relay = Relay::start(RelayConfig::new(vec![address])).ok();
+        relay.is_some()
+    });
+    let relay = relay.unwrap();
+    let token = Some(Secret("new".to_owned()));
+    listener.set_token(token.clone());
+    asker.set_token(token);
+    asker.clear();
+    asker.ask("w");
+    assert_eq!(wanted(heard(&mut asker, &heard_here)), ["w"]);
+    assert_eq!(relay.stats().sessions, 2);
+}
+
+#[test]
+fn what_cannot_be_announced_is_not_laid_at_the_publishers_door() {
+    let relay = Relay::start(RelayConfig::local()).unwrap();
+    let (told, errors) = mpsc::channel();
+    let mut asker = Asker::new(config(&relay, None), "a/*", move |err| {
+        let _ = told.send(err);
+    });
+    asker.ask("v");
+    let end = std::time::Instant::now() + LIMIT;
+    let err = loop {
+        asker.poll();
+        match errors.recv_timeout(Duration::from_millis(20)) {
+            Ok(err) => break err,
+            Err(err) => assert!(std::time::Instant::now() < end, "{err}"),
+        }
+    };
+    assert_eq!(err.cause, Cause::Settings, "{err}");
+    assert!(
+        err.message.starts_with("Key frames cannot be asked for"),
+        "{err}"
+    );
 }
 
 #[test]
