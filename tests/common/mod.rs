@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod codecs;
+pub mod feed;
 pub mod foreign;
 pub mod interop;
 pub mod key_requests;
