@@ -44,6 +44,8 @@ pub struct Session {
     patience: Option<Duration>,
     outbox: Option<Arc<Outbox>>,
     close_quic: bool,
+    accept_uni: Gate<1>,
+    accept_bi: Gate<1>,
     closed: Gate<1>,
     datagrams: Gate<1>,
 }
@@ -57,6 +59,8 @@ impl Session {
             patience: None,
             outbox: None,
             close_quic: false,
+            accept_uni: Gate::new(),
+            accept_bi: Gate::new(),
             closed: Gate::new(),
             datagrams: Gate::new(),
         }
@@ -222,7 +226,9 @@ impl to::Session for Session {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<RecvStream, TransportError>> {
-        let accepted = ready!(from::Session::poll_accept_uni(&mut self.inner, cx));
+        let accepted = ready!(self.accept_uni.poll(ONLY, cx, |cx| {
+            from::Session::poll_accept_uni(&mut self.inner, cx)
+        }));
         Poll::Ready(match accepted {
             Ok(recv) => Ok(self.recv(recv)),
             Err(err) => Err(self.error(&err)),
@@ -233,7 +239,9 @@ impl to::Session for Session {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(SendStream, RecvStream), TransportError>> {
-        let streams = ready!(from::Session::poll_accept_bi(&mut self.inner, cx));
+        let streams = ready!(self.accept_bi.poll(ONLY, cx, |cx| {
+            from::Session::poll_accept_bi(&mut self.inner, cx)
+        }));
         Poll::Ready(match streams {
             Ok((send, recv)) => Ok((self.send(send), self.recv(recv))),
             Err(err) => Err(self.error(&err)),
@@ -479,3 +487,6 @@ impl<S: web_transport_trait::Stats> inner::Stats for Stats<S> {
         self.0.estimated_send_rate()
     }
 }
+
+#[cfg(test)]
+mod tests;
