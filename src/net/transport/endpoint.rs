@@ -15,8 +15,9 @@ use crate::net::config::ConnectConfig;
 
 /// Bursts of key frames must survive a busy scheduler. The kernel may give less; that is not an error.
 const SOCKET_BUFFER: usize = 4 << 20;
-/// A group is a stream: many are open at once when tracks are many and the path is long.
-const MAX_STREAMS: u32 = 4096;
+/// A group is a stream: many are open at once when tracks are many and the path is long. quinn keeps 0.6 KB for each of them that
+/// was ever used.
+const MAX_STREAMS: u32 = 1024;
 const RECEIVE_WINDOW: u32 = 64 << 20;
 /// One stream may carry a large key frame without waiting for credit.
 const STREAM_RECEIVE_WINDOW: u32 = 8 << 20;

@@ -16,9 +16,8 @@ use parking_lot::Mutex;
 
 /// In front of `N` operations that may wake each other's waiter, because the transport keeps one waker for all of them.
 pub(super) struct Gate<const N: usize> {
-    bell: Arc<Bell>,
-    /// Rings the bell.
-    waker: Waker,
+    /// From the first question on: most clones of a session ask none.
+    bell: Option<(Arc<Bell>, Waker)>,
     /// How often the bell had rung when an operation was told to wait.
     waiting: [Option<u64>; N],
 }
@@ -46,6 +45,12 @@ impl Wake for Bell {
 }
 
 impl Bell {
+    /// And what rings it.
+    fn with_waker() -> (Arc<Self>, Waker) {
+        let bell = Arc::<Self>::default();
+        (bell.clone(), bell.into())
+    }
+
     fn wake_later(&self, waker: &Waker) {
         let mut task = self.task.lock();
         match &*task {
@@ -57,10 +62,8 @@ impl Bell {
 
 impl<const N: usize> Gate<N> {
     pub(super) fn new() -> Self {
-        let bell = Arc::<Bell>::default();
         Self {
-            waker: bell.clone().into(),
-            bell,
+            bell: None,
             waiting: [None; N],
         }
     }
@@ -72,13 +75,14 @@ impl<const N: usize> Gate<N> {
         cx: &mut Context<'_>,
         ask: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
+        let (bell, waker) = self.bell.get_or_insert_with(Bell::with_waker);
         // In this order: a ring that comes after the count is read finds the task.
-        self.bell.wake_later(cx.waker());
-        let rung = self.bell.rung.load(Ordering::Acquire);
+        bell.wake_later(cx.waker());
+        let rung = bell.rung.load(Ordering::Acquire);
         if self.waiting[operation] == Some(rung) {
             return Poll::Pending;
         }
-        let answer = ask(&mut Context::from_waker(&self.waker));
+        let answer = ask(&mut Context::from_waker(waker));
         self.waiting[operation] = answer.is_pending().then_some(rung);
         answer
     }
