@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use serde_json::Value;
 
+#[path = "../rig/commit.rs"]
+mod commit;
+
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const LENGTH: Duration = Duration::from_secs(3);
@@ -126,7 +129,7 @@ fn head() -> String {
          | Path | datagrams a call of the sender | offered Gbit/s | delivered Gbit/s | packets/s | lost before the emulator read them % | CPU cores | CPU µs a packet |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|\n",
         said("date", &["-u", "+%F"]),
-        said("git", &["describe", "--always", "--dirty"]),
+        commit::commit(),
         thread::available_parallelism().map_or(0, usize::from),
         said("uname", &["-r"]),
         CASES[0].size,

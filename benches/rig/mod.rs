@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 mod adts;
+mod commit;
 pub mod figures;
 pub mod job;
 pub mod page;

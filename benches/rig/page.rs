@@ -4,12 +4,12 @@ use std::{
     fmt::Write,
     fs,
     path::Path,
-    process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use super::{
     Result,
+    commit::commit,
     figures::{Figures, Spread},
     stream::Stream,
 };
@@ -135,15 +135,6 @@ fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!("{cores} cores, {model}, Linux {}", kernel.trim())
-}
-
-fn commit() -> String {
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).output().ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| text.trim().to_owned())
-    };
-    git(&["describe", "--always", "--dirty"]).unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn date() -> String {
